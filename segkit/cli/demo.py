@@ -1,0 +1,53 @@
+"""`segkit demo`: the whole chain on synthetic data, in minutes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segkit.cli.session import Session, command
+
+
+def add_to(app: typer.Typer) -> None:
+    """File the command."""
+
+    @command(app, "demo")
+    def demo(
+        session: Session,
+        output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where data and run go.")] = Path("runs/demo"),
+        steps: Annotated[int | None, typer.Option("--steps", help="Fewer than the recipe's, to see it work.", show_default=False)] = None,
+    ) -> None:
+        """Phantom scans -> train DeepMedic -> predict -> evaluate."""
+        from segkit.cli.evaluate import show
+        from segkit.engine.device import choose_device
+        from segkit.engine.evaluate import summarize, write_scores
+        from segkit.engine.folders import score_recipe
+        from segkit.engine.infer import Predictor, predict_all, write_index
+        from segkit.engine.run import Run
+        from segkit.engine.train import train
+        from segkit.recipe import read
+
+        console, folder = session.console, output.resolve()
+        overrides = [f"dataset.root={folder / 'data'}", *([f"train.steps={steps}"] if steps else [])]
+        recipe = read(recipes() / "phantom" / "demo.yaml", tuple(overrides))
+        run = Run(folder / "run")
+        train(recipe, folder, run, resumed=run.exists(), console=console)
+        predictor = Predictor.load([run.path], choose_device("auto"))
+        cases = recipe.dataset.splits().test
+        with console.track("predict", len(cases)) as tracker:
+            outcomes = []
+            for outcome in predict_all(predictor, cases, run.predictions, overwrite=True):
+                outcomes.append(outcome)
+                tracker.advance(outcome.case)
+        write_index(run.predictions, predictor, outcomes)
+        rows, failed = score_recipe(run.predictions, recipe, "test")
+        write_scores(run.path, rows, failed)
+        show(summarize(rows))
+        console.say(f"run: {run.path}")
+
+
+def recipes() -> Path:
+    """The shipped recipes: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"

@@ -1,0 +1,108 @@
+"""`segkit predict`: label maps of new scans, or of a recipe's own cases."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from segkit.cli.session import Session, command, report
+from segkit.cli.train import Device
+
+if TYPE_CHECKING:
+    from segkit.engine.infer import Predictor
+    from segkit.volume.case import CaseFiles
+
+Models = Annotated[list[Path], typer.Argument(metavar="MODEL...", help="A run folder; several are an ensemble.", show_default=False)]
+Input = Annotated[
+    list[Path] | None, typer.Option("--input", "-i", metavar="PATH", help="Case folders, NIfTI files, or a folder of either; repeatable.", show_default=False)
+]
+Channels = Annotated[str | None, typer.Option("--channels", metavar="NAME=FILE,...", help="One case from named files.", show_default=False)]
+SplitName = Annotated[Literal["training", "validation", "test"] | None, typer.Option("--split", help="The recipe's own cases.", show_default=False)]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default with --split: the run's predictions.", show_default=False)]
+Roi = Annotated[Path | None, typer.Option("--roi", metavar="FILE", help="ROI mask of the one case.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """File the command."""
+
+    @command(app, "predict")
+    def predict(
+        session: Session,
+        models: Models,
+        input: Input = None,  # noqa: A002 - the option's name
+        channels: Channels = None,
+        split: SplitName = None,
+        output: Output = None,
+        roi: Roi = None,
+        probabilities: Annotated[bool, typer.Option("--probabilities", help="Write a map per class too.")] = False,
+        mirror: Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="Mean over 8 mirrored passes; default: as the recipe says.")] = None,
+        overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,
+        device: Device = "auto",
+    ) -> None:
+        """Predict label maps in the scans' own geometry."""
+        from segkit.config.errors import InputError, WorkError
+        from segkit.engine.device import choose_device
+        from segkit.engine.infer import Predictor, predict_all, write_index
+        from segkit.engine.run import Run
+
+        if sum(choice is not None for choice in (input or None, channels, split)) != 1:
+            raise InputError("SK-C010", "what to predict is not clear", where="segkit predict", expected="exactly one of --input, --channels, --split")
+        if output is None and split is None:
+            raise InputError("SK-C011", "no place for the label maps", where="segkit predict", expected="--output DIR")
+        predictor = Predictor.load(models, choose_device(device))
+        cases = chosen_cases(predictor, input, channels, split, roi)
+        folder = output or Run(models[0]).predictions
+        console, outcomes = session.console, []
+        with console.track("predict", len(cases)) as tracker:
+            for outcome in predict_all(predictor, cases, folder, with_probabilities=probabilities, mirror=mirror, overwrite=overwrite):
+                outcomes.append(outcome)
+                tracker.advance(outcome.case)
+                if outcome.error is not None:
+                    report(outcome.error)
+        write_index(folder, predictor, outcomes)
+        failed = [outcome.case for outcome in outcomes if outcome.error is not None]
+        console.say(f"{len(outcomes) - len(failed)} of {len(outcomes)} cases in {folder}")
+        if failed:
+            raise WorkError("SK-C012", f"{len(failed)} of {len(outcomes)} cases could not be predicted", where=folder, got=", ".join(failed))
+
+
+def chosen_cases(predictor: "Predictor", paths: list[Path] | None, channels: str | None, split: str | None, roi: Path | None) -> "list[CaseFiles]":
+    """The cases the options name. Raises InputError where an id stands twice, or --roi does not belong to one case."""
+    from dataclasses import replace
+
+    from segkit.api import channel_case
+    from segkit.config.errors import InputError
+
+    if channels is not None:
+        return [channel_case(_stem(channels), _named(channels), predictor.channels, roi)]
+    if split is not None:
+        cases = list(getattr(predictor.recipe.dataset.splits(), split))
+        if not cases:
+            raise InputError("SK-C013", f"the recipe has no {split} cases", where="dataset.split", expected="at least one")
+    else:
+        cases = [files for path in paths or () for files in predictor.files_of(path)]
+    ids = [files.id for files in cases]
+    twice = sorted({case for case in ids if ids.count(case) > 1})
+    if twice:
+        raise InputError("SK-C014", "two cases of one id", where="--input", got=", ".join(twice), remedy="predict them into different folders")
+    if roi is not None:
+        if len(cases) != 1:
+            raise InputError("SK-C015", "--roi belongs to one case", where="--roi", expected="one case", got=f"{len(cases)}")
+        cases = [replace(cases[0], roi=roi)]
+    return cases
+
+
+def _named(channels: str) -> dict[str, Path]:
+    from segkit.config.errors import InputError
+
+    pairs = [part.partition("=") for part in channels.split(",")]
+    if not all(name and path for name, _, path in pairs):
+        raise InputError("SK-C016", "--channels cannot be read", where="--channels", expected="t1c=a.nii.gz,flair=b.nii.gz", got=channels)
+    return {name.strip(): Path(path.strip()) for name, _, path in pairs}
+
+
+def _stem(channels: str) -> str:
+    """The case id of named files: the first file's name without suffix and channel."""
+    name, path = next(iter(_named(channels).items()))
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    return stem.removesuffix(name).rstrip("_-") or stem

@@ -1,0 +1,84 @@
+"""What every command has in common: its messages, plug-in files, and how an error ends it."""
+
+import functools
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segkit.config.errors import SegkitError
+
+if TYPE_CHECKING:
+    from segkit.engine.console import Console
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details too.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Plugin = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file with your own plug-ins; repeatable.")]
+COMMON = {"quiet": (Quiet, False), "verbose": (Verbose, False), "debug": (Debug, False), "plugin": (Plugin, None)}
+
+
+@dataclass(frozen=True)
+class Session:
+    """Of one command: how talkative it is."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def console(self) -> "Console":
+        """Where messages go."""
+        from segkit.engine.console import Console
+
+        return Console("quiet" if self.quiet else "verbose" if self.verbose else "normal")
+
+
+def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator: file `work(session, ...)` under a name of the app, with the common options; errors become a block and an exit status."""
+
+    def file(work: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(work)
+        def run(**options: Any) -> None:
+            common = {key: options.pop(key) for key in COMMON}
+            with_errors(lambda: _begin(work, common, options), common["debug"])
+
+        given = [p for p in inspect.signature(work).parameters.values() if p.name != "session"]
+        extra = [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind) for key, (kind, default) in COMMON.items()]
+        run.__signature__ = inspect.Signature([*given, *extra])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*given, *extra)}
+        app.command(name, **settings)(run)
+        return work
+
+    return file
+
+
+def _begin(work: Callable[..., None], common: dict[str, Any], options: dict[str, Any]) -> None:
+    from segkit.config.plugins import load_plugin
+
+    for path in common["plugin"] or ():
+        load_plugin(path)
+    work(Session(common["quiet"], common["verbose"]), **options)
+
+
+def with_errors(work: Callable[[], None], debug: bool) -> None:
+    """Run; a SegkitError is printed as its block and ends with its status, Ctrl-C with 130."""
+    try:
+        work()
+    except SegkitError as error:
+        if debug:
+            traceback.print_exc()
+        print(error.block(), file=sys.stderr)
+        raise typer.Exit(error.exit_status) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def report(error: SegkitError) -> None:
+    """Print an error that does not end the command."""
+    print(error.block(), file=sys.stderr)

@@ -1,0 +1,144 @@
+"""The cases a run trains and validates on: split, preprocessed, and resident where the sampler reads them."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from segkit.config.errors import InputError
+from segkit.engine.console import Console
+from segkit.models.base import Network, Shape
+from segkit.recipe import Recipe
+from segkit.sampling.balance import Balance, Voxels
+from segkit.sampling.loader import Loader, Resident
+from segkit.volume.case import Case, CaseFiles
+from segkit.volume.preprocess import prepare
+from segkit.volume.store import Store, StoredCase
+
+Place = Literal["device", "host", "disk"]
+SHARE = 0.6  # of the free memory a data set may take
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Training and validation cases of a run, in the store."""
+
+    training: tuple[CaseFiles, ...]
+    validation: tuple[CaseFiles, ...]
+    store: Store
+
+    @property
+    def data_hash(self) -> str:
+        """Of every preprocessed training and validation case."""
+        return self.store.digest
+
+
+def reach(network: Network, shape: Shape) -> int:
+    """How far the network's lattices reach beyond its output, voxels, largest over axes and sides."""
+    lattices = network.lattices(shape)
+    low = [-offset for lattice in lattices for offset in lattice.offset]
+    high = [
+        offset + lattice.stride * (count - 1) - (size - 1)
+        for lattice in lattices
+        for offset, count, size in zip(lattice.offset, lattice.shape, shape, strict=True)
+    ]
+    return max(0, *low, *high)
+
+
+def preparer(recipe: Recipe, network: Network) -> Callable[[CaseFiles], Case]:
+    """Reads and preprocesses a case as the recipe says; the crop keeps what the network's lattices reach."""
+    return partial(
+        prepare,
+        settings=recipe.preprocess,
+        roi=recipe.dataset.roi,
+        class_map=recipe.dataset.class_map,
+        margin=reach(network, recipe.sampling.patch_shape),
+        accept_sform=recipe.dataset.accept_sform,
+    )
+
+
+def gather(recipe: Recipe, network: Network, folder: Path, console: Console) -> Cohort:
+    """Split the data set and bring its training and validation cases into the store, in `folder` unless the recipe names another."""
+    splits = recipe.dataset.splits()
+    if not splits.training:
+        raise InputError("SK-T030", "no training case is left", where="dataset.split", expected="at least one", got="none")
+    cases = (*splits.training, *splits.validation)
+    settings = {
+        "preprocess": recipe.preprocess.model_dump(mode="json", exclude={"store"}),
+        "roi": recipe.dataset.roi,
+        "classes": {name: list(values) for name, values in recipe.dataset.class_map.classes.items()},
+        "background": recipe.dataset.background,
+        "ignore": recipe.dataset.ignore,
+        "margin": reach(network, recipe.sampling.patch_shape),
+    }
+    with console.track("preprocess", len(cases)) as tracker:
+        store = Store.build(cases, recipe.preprocess.store or folder / ".segkit" / "store", settings, preparer(recipe, network), lambda *_: tracker.advance())
+    return Cohort(splits.training, splits.validation, store)
+
+
+def make_loader(cohort: Cohort, recipe: Recipe, network: Network, device: torch.device, console: Console) -> Loader:
+    """The sampler over the cohort's training cases; says where the volumes live and why."""
+    cases = [cohort.store.case(files.id) for files in cohort.training]
+    place, reason = choose_residence(recipe.sampling.residence, sum(case.image.nbytes + case.label.nbytes for case in cases), device)
+    console.say(f"training volumes: {place} ({reason})")
+    balance = Balance(
+        [Voxels(case.voxels, case.offsets, case.label.shape) for case in cases],
+        recipe.class_names(),
+        recipe.proportions(),
+        recipe.sampling.case_first,
+    )
+    rare = frozenset(i for i, name in enumerate(recipe.class_names()) if name in recipe.dataset.rare_classes)
+    return Loader(
+        recipe.sampling,
+        [resident(case, place, device) for case in cases],
+        balance,
+        network.lattices(recipe.sampling.patch_shape),
+        rare=rare,
+        seed=recipe.train.seed,
+        count=recipe.train.batch_size,
+        device=device,
+    )
+
+
+def resident(case: StoredCase, place: Place, device: torch.device) -> Resident:
+    """A stored case as tensors: memory-mapped, in RAM, or on the device."""
+    arrays = [case.image, case.label] if place == "disk" else [np.array(case.image), np.array(case.label)]
+    image, label = (torch.from_numpy(array) for array in arrays)
+    if place == "device":
+        image, label = image.to(device), label.to(device)
+    return Resident(case.id, image, label, case.native.network_spacing_mm)
+
+
+def choose_residence(wish: str, needed: int, device: torch.device) -> tuple[Place, str]:
+    """Where `needed` bytes of training volumes live, and the reason in words. `auto`: the fastest place with room."""
+    size = f"{needed / 1e9:.2f} GB"
+    if wish == "device" or wish == "host" or wish == "disk":
+        return wish, f"{size}, as the recipe says"  # type: ignore[return-value]
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        if needed <= SHARE * free:
+            return "device", f"{size} of {free / 1e9:.1f} GB free on the device"
+    free = available_memory()
+    if needed <= SHARE * free:
+        return "host", f"{size} of {free / 1e9:.1f} GB free memory"
+    return "disk", f"{size} is more than {SHARE:.0%} of {free / 1e9:.1f} GB free memory"
+
+
+def available_memory() -> int:
+    """Bytes that can be taken without swapping."""
+    facts = Path("/proc/meminfo")
+    if facts.exists():
+        for line in facts.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def label_paths(cases: Sequence[CaseFiles]) -> dict[str, Path]:
+    """Label file by case id, of the cases that have one."""
+    return {files.id: files.label for files in cases if files.label is not None}

@@ -1,0 +1,184 @@
+"""Scoring: rows of scores per case, class and metric, and honest summaries of them."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from segkit.config.atomic import atomic
+from segkit.config.errors import InputError, SegkitError
+from segkit.metrics.base import CONVENTIONS, Metric, State, pairs
+from segkit.metrics.overlap import Dice
+from segkit.recipe import Recipe
+from segkit.volume import nifti
+from segkit.volume.geometry import same_grid
+from segkit.volume.labels import ClassMap
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `scores.csv`. value None: not applicable, the state says why."""
+
+    case: str
+    # `class` in the file
+    structure: str
+    metric: str
+    value: float | None
+    unit: str
+    state: State
+
+
+HEADER = ["case", "class", "metric", "value", "unit", "state"]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored and how: metrics, classes and regions as unions of class indices, the convention for empty masks."""
+
+    metrics: tuple[Metric, ...]
+    regions: Mapping[str, tuple[int, ...]]
+    class_map: ClassMap
+    convention: str = "segkit"
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Scoring":
+        """As the recipe says; every class, then its regions."""
+        names = recipe.class_names()
+        regions = {name: (index,) for index, name in enumerate(names) if index}
+        regions |= {region: tuple(names.index(member) for member in members) for region, members in recipe.evaluate.regions.items()}
+        return cls(recipe.evaluate.scorers(), regions, recipe.dataset.class_map, recipe.evaluate.convention)
+
+    def rows(self, case: str, prediction: np.ndarray, label: np.ndarray, spacing_mm: tuple[float, float, float]) -> list[Row]:
+        """Scores of one case from two maps of class indices on one grid."""
+        value = CONVENTIONS[self.convention]
+        return [
+            Row(case, name, metric.name, value(metric, pair), metric.unit, pair.state)
+            for name, pair in pairs(prediction, label, self.regions, spacing_mm)
+            for metric in self.metrics
+        ]
+
+    def score_files(self, case: str, prediction: Path, label: Path, accept_sform: bool = False) -> list[Row]:
+        """The same from two files. Raises InputError where they are not on one grid: nothing is resampled silently."""
+        ours, theirs = (nifti.read_label(path, accept_sform=accept_sform) for path in (prediction, label))
+        differs = same_grid(ours.array.shape, ours.affine, theirs.array.shape, theirs.affine)  # type: ignore[arg-type]
+        if differs:
+            raise InputError(
+                "SK-E001",
+                "prediction and label are on different grids",
+                where=prediction,
+                expected=f"the grid of {label}",
+                got=differs,
+                remedy="predict again on the labelled scan, or resample one of them",
+            )
+        indices = (self.class_map.encode(volume.array, str(path)) for volume, path in ((ours, prediction), (theirs, label)))
+        return self.rows(case, *indices, theirs.spacing_mm)  # type: ignore[misc]
+
+
+def score_all(scoring: Scoring, cases: Sequence[tuple[str, Path, Path]], accept_sform: bool = False) -> tuple[list[Row], list[tuple[str, SegkitError]]]:
+    """Rows of every (case, prediction, label), and the cases that could not be scored with their errors. Cases run side by side."""
+    rows: list[Row] = []
+    failed: list[tuple[str, SegkitError]] = []
+    with ThreadPoolExecutor() as pool:
+        work = [(case, pool.submit(scoring.score_files, case, prediction, label, accept_sform)) for case, prediction, label in cases]
+        for case, future in work:
+            try:
+                rows += future.result()
+            except SegkitError as error:
+                failed.append((case, error))
+    return rows, failed
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One class and metric over cases. Statistics are over the `cases` values; None where there are none."""
+
+    structure: str
+    metric: str
+    unit: str
+    mean: float | None
+    std: float | None
+    median: float | None
+    cases: int
+    left_out: int
+    missed: int
+    spurious: int
+    absent: int
+
+
+def summarize(rows: Iterable[Row]) -> list[Summary]:
+    """Per class and metric, in the order of the rows. std is the sample standard deviation (n - 1), None for one case."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.structure, row.metric), []).append(row)
+    return [_summary(structure, metric, group) for (structure, metric), group in groups.items()]
+
+
+def _summary(structure: str, metric: str, group: Sequence[Row]) -> Summary:
+    values = np.array([row.value for row in group if row.value is not None], dtype=np.float64)
+    states = [row.state for row in group]
+    n = len(values)
+    return Summary(
+        structure,
+        metric,
+        group[0].unit,
+        float(values.mean()) if n else None,
+        float(values.std(ddof=1)) if n > 1 else None,
+        float(np.median(values)) if n else None,
+        n,
+        len(group) - n,
+        states.count("missed"),
+        states.count("spurious"),
+        states.count("absent"),
+    )
+
+
+def write_scores(folder: Path, rows: Sequence[Row], failed: Sequence[tuple[str, SegkitError]] = ()) -> None:
+    """`scores.csv` and `summary.json` into a folder, each at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    for row in rows:
+        writer.writerow(["" if value is None else value for value in (getattr(row, field.name) for field in fields(Row))])
+    with atomic(folder / "scores.csv") as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+    summary: dict[str, dict[str, dict[str, object]]] = {}
+    for entry in summarize(rows):
+        facts = asdict(entry)
+        summary.setdefault(facts.pop("structure"), {})[facts.pop("metric")] = facts
+    content = {"classes": summary, "failed": {case: {"error": error.code, "message": error.what} for case, error in failed}}
+    with atomic(folder / "summary.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class DiceMeans:
+    """Mean Dice per class over validation cases, each with its number of cases; `mean` is over the classes that have one."""
+
+    means: dict[str, float | None]
+    counts: dict[str, int]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over classes; None where no class has a value."""
+        values = [value for value in self.means.values() if value is not None]
+        return sum(values) / len(values) if values else None
+
+    @classmethod
+    def over(cls, rows: Iterable[Row]) -> "DiceMeans":
+        """From rows of Dice."""
+        entries = summarize(rows)
+        return cls({entry.structure: entry.mean for entry in entries}, {entry.structure: entry.cases for entry in entries})
+
+
+def dice_scoring(recipe: Recipe) -> Scoring:
+    """Dice of every class, for validation."""
+    names = recipe.class_names()
+    return Scoring((Dice(),), {name: (index,) for index, name in enumerate(names) if index}, recipe.dataset.class_map)
+
+

@@ -1,0 +1,203 @@
+"""Prediction: from a case's files to a label map in the scan's own geometry."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from segkit.config.atomic import atomic
+from segkit.config.errors import InputError, SegkitError
+from segkit.engine.cohort import preparer
+from segkit.engine.device import Precision, choose_precision
+from segkit.engine.tiles import EXACT_TILE, probabilities
+from segkit.engine.weights import Trained, load_weights
+from segkit.models.base import Network, Shape
+from segkit.recipe import Recipe
+from segkit.volume import nifti
+from segkit.volume.case import Case, CaseFiles
+from segkit.volume.geometry import Native
+from segkit.volume.labels import ClassMap
+from segkit.volume.nifti import Volume
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One predicted case.
+
+    indices: class indices uint8 on the native grid. probabilities: float32 [C, x, y, z] on the network's grid, with `native` as the way back.
+    """
+
+    case: str
+    indices: np.ndarray
+    probabilities: np.ndarray
+    native: Native
+    seconds: float
+
+
+def tile_for(network: Network, recipe: Recipe) -> Shape:
+    """The tile a network infers with: as the recipe says, else 45^3 for exact networks and the training patch for others."""
+    if recipe.infer.tile_shape != "auto":
+        return recipe.infer.tile_shape
+    return EXACT_TILE if network.exact else recipe.sampling.patch_shape
+
+
+def predict_case(members: Sequence[tuple[Network, Recipe]], case: Case, device: torch.device, precision: Precision, mirror: bool | None = None) -> Prediction:
+    """Mean of the members' probabilities, the most probable class, kept parts, and back to the native grid."""
+    began = time.perf_counter()
+    image = torch.from_numpy(np.array(case.image)).to(device)
+    roi = torch.from_numpy(np.array(case.roi)).to(device)
+    total: torch.Tensor | None = None
+    for network, recipe in members:
+        wish = recipe.infer.mirror if mirror is None else mirror
+        seen = probabilities(network, image, roi, tile_for(network, recipe), recipe.infer.overlap, wish, precision)
+        total = seen if total is None else total.add_(seen)
+    assert total is not None
+    shares = (total / len(members)).cpu().numpy()
+    indices = case.native.probabilities_to_native_labels(shares)
+    recipe = members[0][1]
+    for name in recipe.infer.keep_largest:
+        keep_largest(indices, recipe.class_names().index(name))
+    return Prediction(case.id, indices, shares, case.native, time.perf_counter() - began)
+
+
+def keep_largest(indices: np.ndarray, index: int) -> None:
+    """Turn all but the largest 26-connected part of class `index` into background, in place."""
+    parts, count = ndimage.label(indices == index, structure=np.ones((3, 3, 3)))
+    if count > 1:
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        indices[(parts > 0) & (parts != sizes.argmax())] = 0
+
+
+class Predictor:
+    """A trained model, or several as an ensemble, ready for scans."""
+
+    def __init__(self, members: Sequence[Trained], device: torch.device) -> None:
+        self.members, self.device = tuple(members), device
+        first = self.members[0].recipe
+        for member in self.members[1:]:
+            for what, ours, theirs in (
+                ("channels", first.dataset.channel_names, member.recipe.dataset.channel_names),
+                ("classes", first.dataset.class_map.classes, member.recipe.dataset.class_map.classes),
+                ("preprocess", first.preprocess, member.recipe.preprocess),
+            ):
+                if ours != theirs:
+                    raise InputError(
+                        "SK-I010",
+                        "these models cannot be one ensemble",
+                        where=member.name,
+                        expected=f"the {what} of {self.members[0].name}: {ours}",
+                        got=str(theirs),
+                        remedy="predict with each and compare them",
+                    )
+        self.recipe: Recipe = first
+        self.precision = choose_precision(first.train.precision, device)
+        # every member must find what its lattices reach inside the crop
+        widest = max(self.members, key=lambda member: preparer(member.recipe, member.network).keywords["margin"])
+        self._prepare = preparer(widest.recipe, widest.network)
+
+    @classmethod
+    def load(cls, paths: Sequence[Path], device: torch.device) -> "Predictor":
+        """From run folders."""
+        return cls([load_weights(path, device) for path in paths], device)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channel names, in the network's order."""
+        return self.recipe.dataset.channel_names
+
+    @property
+    def class_map(self) -> ClassMap:
+        """Class names and the source values they are written as."""
+        return self.recipe.dataset.class_map
+
+    def files_of(self, path: Path) -> list[CaseFiles]:
+        """The cases in a file or folder, read by the model's layout, else by the common ones."""
+        return self.recipe.dataset.find_input(path)
+
+    def predict(self, files: CaseFiles, mirror: bool | None = None) -> Prediction:
+        """One case. Raises InputError where its files are missing, damaged or do not fit one another."""
+        case = self._prepare(CaseFiles(files.id, files.channels, None, files.roi, files.patient))
+        return predict_case([(member.network, member.recipe) for member in self.members], case, self.device, self.precision, mirror)
+
+    def written(self, files: CaseFiles, prediction: Prediction) -> Volume:
+        """The label map as it is written: source values, in the geometry of the case's first channel."""
+        like = nifti.read_geometry(next(iter(files.channels.values())).path, accept_sform=self.recipe.dataset.accept_sform)
+        return Volume(self.class_map.decode(prediction.indices), like.affine, like.header)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case: its facts, or the error that stopped it."""
+
+    case: str
+    facts: dict[str, object] | None
+    error: SegkitError | None
+
+
+def predict_all(
+    predictor: Predictor,
+    cases: Sequence[CaseFiles],
+    output: Path,
+    *,
+    with_probabilities: bool = False,
+    mirror: bool | None = None,
+    overwrite: bool = False,
+) -> Iterator[Outcome]:
+    """Predict cases into a folder, one after the other; a bad case is reported and the others go on.
+
+    Writes `<case>.nii.gz`, with probabilities also `<case>_<class>.nii.gz` under `probabilities/`. A case that is there already is left,
+    unless `overwrite`.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    for files in cases:
+        path = output / f"{files.id}.nii.gz"
+        if path.exists() and not overwrite:
+            yield Outcome(files.id, {"skipped": "was there already"}, None)
+            continue
+        try:
+            prediction = predictor.predict(files, mirror)
+            volume = predictor.written(files, prediction)
+            if with_probabilities:
+                (output / "probabilities").mkdir(exist_ok=True)
+                for name, field in zip(predictor.class_map.names, prediction.probabilities, strict=True):
+                    fill = float(name == "background")
+                    native = prediction.native.field_to_native(field, fill)
+                    nifti.write(output / "probabilities" / f"{files.id}_{name}.nii.gz", native, volume)
+            nifti.write(path, volume.array, volume)
+        except SegkitError as error:
+            yield Outcome(files.id, None, error)
+            continue
+        yield Outcome(files.id, facts_of(prediction, predictor.class_map, volume), None)
+
+
+def facts_of(prediction: Prediction, class_map: ClassMap, volume: Volume) -> dict[str, object]:
+    """Seconds, shape and volume per class in ml, for `predictions.json`."""
+    voxel_ml = abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
+    counts = np.bincount(prediction.indices.ravel(), minlength=len(class_map.names))
+    return {
+        "seconds": round(prediction.seconds, 3),
+        "shape": list(prediction.indices.shape),
+        "volumes_ml": {name: round(float(count) * voxel_ml, 4) for name, count in zip(class_map.names[1:], counts[1:], strict=False)},
+    }
+
+
+def write_index(output: Path, predictor: Predictor, outcomes: Sequence[Outcome]) -> None:
+    """`predictions.json`: the models, the value each class is written as, and what became of each case; earlier entries stay."""
+    path = output / "predictions.json"
+    before = json.loads(path.read_text(encoding="utf-8")).get("cases", {}) if path.exists() else {}
+    now = {o.case: o.facts if o.facts is not None else {"error": o.error.code, "message": o.error.what} for o in outcomes if not o.facts or "skipped" not in o.facts}  # type: ignore[union-attr]
+    content = {
+        "models": [{"name": member.name, "step": member.step} for member in predictor.members],
+        "values": dict(zip(predictor.class_map.names, predictor.class_map.written_values, strict=True)),
+        "cases": before | now,
+    }
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+

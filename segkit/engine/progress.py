@@ -1,0 +1,105 @@
+"""What changes while training: everything a checkpoint holds."""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from segkit.config.errors import InputError, WorkError
+from segkit.config.parse import dump
+from segkit.engine import checkpoint
+from segkit.engine.console import Console
+from segkit.engine.device import choose_precision, placed
+from segkit.engine.run import Run
+from segkit.engine.weights import save_weights
+from segkit.models.base import Network
+from segkit.recipe import Recipe
+
+
+@dataclass
+class Progress:
+    """Network, optimizer, the running mean of the weights, and how far they are.
+
+    pinned: what was chosen when the run began and must stay when it is resumed on another machine.
+    """
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    average: Network | None
+    step: int = 0
+    updates: int = 0
+    best: float | None = None
+    pinned: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, recipe: Recipe, device: torch.device) -> "Progress":
+        """Fresh weights, drawn from the recipe's seed."""
+        torch.manual_seed(recipe.train.seed)
+        network = placed(recipe.model.build(len(recipe.dataset.channel_names), len(recipe.class_names())), device)
+        average = deepcopy(network).requires_grad_(False) if recipe.train.average else None
+        pinned = {"precision": choose_precision(recipe.train.precision, device)}
+        return cls(network, recipe.train.optimizer.build(network.parameters()), average, pinned=pinned)
+
+    @property
+    def kept(self) -> Network:
+        """The network that is validated and saved: the running mean where there is one."""
+        return self.average or self.network
+
+    def state(self) -> checkpoint.State:
+        """Tensors and plain values."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "step": self.step,
+            "updates": self.updates,
+            "best": self.best,
+            "pinned": self.pinned,
+        }
+
+    def restore(self, state: checkpoint.State) -> None:
+        """The inverse of `state`."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.step, self.updates, self.best, self.pinned = state["step"], state["updates"], state["best"], state["pinned"]
+
+
+def save(progress: Progress, run: Run, keep_these: bool) -> None:
+    """The last checkpoint; and the weights for prediction where the last are the ones to keep."""
+    broken = [name for name, weight in progress.network.named_parameters() if not torch.isfinite(weight).all()]
+    if broken:
+        raise WorkError(
+            "SK-T051", "weights are not finite, no checkpoint was written", where=run.path, got=", ".join(broken[:3]), remedy="resume with a lower learning rate"
+        )
+    checkpoint.save(run.checkpoints / "last.pt", progress.state())
+    if keep_these:
+        save_weights(run, progress.kept, progress.step)
+
+
+def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, console: Console) -> None:
+    """Back to the run's last checkpoint, with the log cut there. Raises InputError where there is none or the recipe was changed."""
+    last = run.checkpoints / "last.pt"
+    if not last.exists():
+        raise InputError(
+            "SK-T011", "nothing to resume here", where=run.path, expected=str(last), got="no checkpoint", remedy="train without --resume, or into another folder"
+        )
+    written, asked = run.recipe.read_text(encoding="utf-8").splitlines(), dump(recipe).splitlines()
+    if written != asked:
+        changed = [f"- {line.strip()}" for line in written if line not in asked] + [f"+ {line.strip()}" for line in asked if line not in written]
+        raise InputError(
+            "SK-T012",
+            "the recipe is not the one this run was started with",
+            where=run.recipe,
+            got="; ".join(changed[:8]),
+            remedy="resume with the run's own recipe.yaml, or start another run",
+        )
+    chosen = dict(progress.pinned)
+    progress.restore(checkpoint.load(last, device))
+    for what, now in chosen.items():
+        if progress.pinned[what] != now:
+            console.say(f"{what}: {progress.pinned[what]} as when the run began (this machine alone would take {now})")
+    dropped = run.cut_log(progress.step)
+    console.say(f"resumed at step {progress.step}" + (f", {dropped} later log lines cut" if dropped else ""))

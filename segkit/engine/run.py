@@ -1,0 +1,182 @@
+"""The folder of a run. The only place that knows its file names."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segkit.config.atomic import atomic
+from segkit.config.errors import InputError
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths of a run folder, and its log. Every file but the log is written beside and renamed: no reader meets half a file."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.name
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe; can be trained again as it is."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, commit, device, data hash and command."""
+        return self.path / "provenance.json"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "log.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """`last.pt`, `best.pt` and their checksums."""
+        return self.path / "checkpoints"
+
+    @property
+    def weights(self) -> Path:
+        """What prediction loads, with `description` beside it."""
+        return self.path / "model.safetensors"
+
+    @property
+    def description(self) -> Path:
+        """Everything prediction needs besides the weights."""
+        return self.path / "model.json"
+
+    @property
+    def predictions(self) -> Path:
+        """Label maps by case."""
+        return self.path / "predictions"
+
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.recipe.exists() or self.log.exists()
+
+    def in_use(self) -> InputError:
+        """The error of starting a run where one is."""
+        return InputError(
+            "SK-T010",
+            "this run folder is in use",
+            where=self.path,
+            expected="a folder without a run",
+            got="a run",
+            remedy="continue it with --resume, or choose another folder with --run",
+        )
+
+    def create(self, recipe_text: str) -> None:
+        """A new run folder with its recipe."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.write_text(self.recipe, recipe_text)
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Text into a file of the run, at once or not at all."""
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Strict JSON (no NaN) into a file of the run."""
+        self.write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+    def records(self) -> Iterator[Record]:
+        """Lines of the log, in order. A last line cut off by a kill is left out."""
+        if not self.log.exists():
+            return
+        with self.log.open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+    def cut_log(self, step: int) -> int:
+        """Drop what was logged after checkpoint `step` (and a half line). Returns the number of records dropped."""
+        whole = list(self.records())
+        kept = [record for record in whole if record.get("step", 0) <= step]
+        self.write_text(self.log, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
+        return len(whole) - len(kept)
+
+
+class Log:
+    """Appends records to `log.jsonl`. Numbers that are not finite become null, since JSON has none."""
+
+    def __init__(self, run: Run) -> None:
+        self._file = run.log.open("a", encoding="utf-8")
+
+    def write(self, event: str, **facts: Any) -> None:
+        """One line: the event and its facts."""
+        record = {"event": event, **{key: _finite(value) for key, value in facts.items()}}
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def flush(self) -> None:
+        """To the operating system: a killed process loses nothing that was flushed."""
+        self._file.flush()
+
+    def sync(self) -> None:
+        """To the disk: a machine that loses power loses nothing either."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """To the disk, and close."""
+        self.sync()
+        self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def provenance(device: str, data_hash: str) -> Record:
+    """Where a result comes from: versions, commit, hardware, data, command, time."""
+    packages = ("segkit", "torch", "monai", "numpy", "nibabel", "scipy", "pydantic")
+    return {
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "commit": _commit(),
+        "device": device,
+        "cuda": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "data": data_hash,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree segkit runs from, with `+` where it was changed; None outside a repository."""
+    here = Path(__file__).resolve().parent
+    ask = ("git", "-C", str(here))
+    try:
+        commit = subprocess.run([*ask, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*ask, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if dirty else "")

@@ -1,0 +1,75 @@
+"""One training step: views, losses, gradients, update."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor, nn
+
+from segkit.engine.device import autocast, laid_out
+from segkit.engine.objective import Objective, target_of
+from segkit.engine.progress import Progress
+from segkit.models.base import Network
+from segkit.recipe import Penalty, Train
+from segkit.sampling.loader import Batch
+
+
+def step(progress: Progress, objective: Objective, settings: Train, batch: Batch, rng: Generator) -> dict[str, Tensor]:
+    """The clean batch and its views; one update for all (`joint`) or one each (`sequential`). Returns detached scalars for the log.
+
+    joint: all views are made from the parameters before the update. sequential: a view is made when its turn comes.
+    """
+    network = progress.network.train()
+    target = target_of(batch.label, len(objective.rare))
+    views = objective.views(network, laid_out(batch.image, network), target, rng)
+    terms: dict[str, Tensor] = {}
+    totals = []
+    for view, image, goal in list(views) if settings.update == "joint" else views:
+        with autocast(batch.label.device, progress.pinned["precision"]):
+            parts = objective.loss(network, image, goal, rng)
+        parts["total"].backward()
+        totals.append(parts.pop("total").detach())
+        terms |= {name if view == "clean" else f"{view}/{name}": value.detach() for name, value in parts.items()}
+        if settings.update == "sequential":
+            terms |= update(progress, settings)
+    if settings.update == "joint":
+        terms |= update(progress, settings)
+    if progress.average is not None and settings.average is not None:
+        follow(progress.average, network, settings.average, progress.step)
+    return {"loss": torch.stack(totals).sum()} | terms
+
+
+def update(progress: Progress, settings: Train) -> dict[str, Tensor]:
+    """One optimizer update from the gradients there are, which it uses up. Returns the gradient's norm where it is clipped."""
+    facts = {}
+    add_penalty(progress.network, settings.regularization)
+    if settings.clip_gradient is not None:
+        facts["gradient_norm"] = nn.utils.clip_grad_norm_(progress.network.parameters(), settings.clip_gradient)
+    progress.optimizer.step()
+    progress.optimizer.zero_grad(set_to_none=True)
+    progress.updates += 1
+    return facts
+
+
+def add_penalty(network: nn.Module, penalty: Penalty) -> None:
+    """Add the gradient of l1 sum |w| + l2 sum w^2 over convolution kernels: l1 sign(w) + 2 l2 w."""
+    if not (penalty.l1 or penalty.l2):
+        return
+    for kernel in kernels(network):
+        if kernel.grad is not None:
+            kernel.grad.add_(kernel.detach().sign(), alpha=penalty.l1).add_(kernel.detach(), alpha=2 * penalty.l2)
+
+
+def kernels(network: nn.Module) -> Iterator[nn.Parameter]:
+    """Weights of the convolutions, transposed ones too."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            yield module.weight
+
+
+@torch.no_grad()
+def follow(average: Network, network: Network, decay: float, done: int) -> None:
+    """mean <- d mean + (1 - d) weights with d = min(decay, (1 + done) / (10 + done)), so that the start is soon forgotten; buffers are copied."""
+    kept = min(decay, (1 + done) / (10 + done))
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - kept)
+    for mean, live in zip(average.buffers(), network.buffers(), strict=True):
+        mean.copy_(live)

@@ -1,0 +1,93 @@
+"""What a trained model is on disk: safetensors and JSON, no code."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from segkit.config.atomic import atomic
+from segkit.config.document import Document, Origin
+from segkit.config.errors import InputError
+from segkit.config.parse import parse
+from segkit.engine.device import placed
+from segkit.engine.run import Run
+from segkit.models.base import Network
+from segkit.recipe import Recipe
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network in evaluation mode, with the recipe it was trained by."""
+
+    name: str
+    network: Network
+    recipe: Recipe
+    step: int
+
+
+def describe_model(run: Run, recipe: Recipe) -> None:
+    """Everything prediction needs besides the weights, once per run, before the first weights."""
+    run.write_json(
+        run.description,
+        {
+            "format": FORMAT,
+            "channels": list(recipe.dataset.channel_names),
+            "classes": list(recipe.class_names()),
+            "recipe": recipe.model_dump(mode="json"),
+        },
+    )
+
+
+def save_weights(run: Run, network: Network, step: int) -> None:
+    """The network's weights into the run, with their own checksum inside the file."""
+    state = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
+    content = save(state, metadata={"step": str(step), "sha256": _digest(state)})
+    with atomic(run.weights) as temporary:
+        temporary.write_bytes(content)
+
+
+def load_weights(folder: Path, device: torch.device) -> Trained:
+    """The trained model of a run folder. Raises InputError where it is missing, damaged, foreign or of another format."""
+    run = Run(folder)
+    for path in (run.description, run.weights):
+        if not path.is_file():
+            raise InputError(
+                "SK-I001",
+                "no trained model here",
+                where=folder,
+                expected=f"a run folder with {run.weights.name} and {run.description.name}",
+                got=f"no {path.name}",
+                remedy="give the folder of a run that has validated or ended once",
+            )
+    try:
+        description = json.loads(run.description.read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise InputError("SK-I002", "the model is of another format", where=run.description, expected=f"{FORMAT}", got=f"{description['format']}")
+        recipe = parse(Recipe, Document(description["recipe"], {(): Origin(str(run.description), None, folder)}))
+        with safe_open(run.weights, framework="pt") as stored:
+            facts = stored.metadata() or {}
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
+        if _digest(state) != facts["sha256"]:
+            raise InputError("SK-I003", "the weights are damaged: their checksum differs", where=run.weights, expected=facts["sha256"], got=_digest(state))
+        network = recipe.model.build(len(description["channels"]), len(description["classes"]))
+        network.load_state_dict(state)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
+        raise InputError("SK-I004", "the model cannot be read", where=folder, got=str(error).splitlines()[0]) from error
+    return Trained(folder.resolve().name, placed(network, device).eval(), recipe, int(facts["step"]))
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names and bytes, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,142 @@
+"""The bricks of networks: pre-activation layers, valid pathways, cropping, repeating, instance normalization."""
+
+import math
+from collections.abc import Collection
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm, pad
+
+from segkit.models.base import Shape
+
+Activation = Literal["prelu", "relu"]
+Faces = tuple[bool, bool, bool, bool, bool, bool]  # x low, x high, y low, y high, z low, z high
+
+NORMALIZATION_MOMENTUM = 1 / 60  # nearest exponential mean to a plain mean over the last 60 batches
+
+
+class InputBias(nn.Module):
+    """x + b, one learned value per channel: all that is done to raw intensities before their first convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias.view(1, -1, 1, 1, 1)
+
+
+class PreActivation(nn.Sequential):
+    """What a layer does to its input before it convolves: batch normalization, activation, dropout."""
+
+    def __init__(self, channels: int, activation: Activation, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm3d(channels, eps=1e-5, momentum=NORMALIZATION_MOMENTUM)
+        self.activation = nn.PReLU(channels, init=0.01) if activation == "prelu" else nn.ReLU()
+        if dropout > 0:
+            self.dropout = nn.Dropout(dropout)
+
+
+class PreActivationConv(nn.Module):
+    """A layer: `before` (bias, or normalization and activation), then an unpadded convolution without a bias."""
+
+    def __init__(self, before: nn.Module, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.before = before
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.before(x))
+
+
+class ValidPathway(nn.Module):
+    """A chain of unpadded 3x3x3 layers with residual connections; each layer shortens every axis by 2.
+
+    A residual after layer L (from 1) adds the input of layer L - 1, taken before its normalization, to the output of layer L.
+    """
+
+    def __init__(self, in_channels: int, widths: tuple[int, ...], residual_after: Collection[int], activation: Activation) -> None:
+        super().__init__()
+        self.residual_after = frozenset(residual_after)
+        self.layers = nn.ModuleList()
+        for index, width in enumerate(widths):
+            before = PreActivation(in_channels, activation) if index else InputBias(in_channels)
+            self.layers.append(PreActivationConv(before, in_channels, width, kernel=3))
+            in_channels = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        before_last = x
+        for number, layer in enumerate(self.layers, start=1):
+            out = layer(x)
+            if number in self.residual_after:
+                out = add_residual(out, before_last)
+            before_last, x = x, out
+        return x
+
+
+def add_residual(out: Tensor, skip: Tensor) -> Tensor:
+    """out + skip, where skip [B, C', x', y', z'] is cropped to the middle of out [B, C, x, y, z].
+
+    Channels that only one of them has are left as out has them: zeros are added at the end, or the end of skip is cut.
+    """
+    channels = min(out.shape[1], skip.shape[1])
+    skip = crop_center(skip[:, :channels], (out.shape[2], out.shape[3], out.shape[4]))
+    if channels == out.shape[1]:
+        return out + skip
+    return torch.cat((out[:, :channels] + skip, out[:, channels:]), dim=1)
+
+
+def crop_center(x: Tensor, shape: Shape) -> Tensor:
+    """The middle of x [..., X, Y, Z]; where the surplus is odd, the half voxel goes as DeepMedic has it: (n - 1) // 2 - (m - 1) // 2."""
+    for axis, size in enumerate(shape, start=-3):
+        x = x.narrow(axis, (x.shape[axis] - 1) // 2 - (size - 1) // 2, size)
+    return x
+
+
+def crop_faces(x: Tensor, faces: Faces, voxels: int) -> Tensor:
+    """x [..., X, Y, Z] without its outer `voxels` layers at the faces that are False."""
+    for axis, (low, high) in enumerate(zip(faces[::2], faces[1::2], strict=True), start=-3):
+        start = 0 if low else voxels
+        x = x.narrow(axis, start, x.shape[axis] - start - (0 if high else voxels))
+    return x
+
+
+def pad_faces(x: Tensor, faces: Faces, voxels: int) -> Tensor:
+    """x [B, C, X, Y, Z] with its border value repeated `voxels` times beyond the faces that are True."""
+    x_low, x_high, y_low, y_high, z_low, z_high = (voxels * face for face in faces)
+    return pad(x, (z_low, z_high, y_low, y_high, x_low, x_high), mode="replicate")
+
+
+def repeat_cells(cells: Tensor, stride: int, start: Shape, shape: Shape) -> Tensor:
+    """Voxels out of cells [B, C, x, y, z]: voxel i of an axis of the result is cell (start + i) // stride.
+
+    start: position of the first voxel wanted, counted from the first voxel of the first cell. The surplus is cut at the far end.
+    """
+    for axis, (first, size) in enumerate(zip(start, shape, strict=True), start=2):
+        cells = cells.repeat_interleave(stride, dim=axis).narrow(axis, first, size)
+    return cells
+
+
+class InstanceNorm(nn.InstanceNorm3d):
+    """Instance normalization with scale and shift, which keeps channels-last tensors as they lie.
+
+    torch's own kernel copies a channels-last tensor to the contiguous layout and hands that on; batch normalization of one sample at a time
+    computes the same and does not.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_contiguous():
+            return super().forward(x)
+        return torch.cat([batch_norm(sample, None, None, self.weight, self.bias, True, 0.0, self.eps) for sample in x.split(1)])
+
+
+def normal_fan_in(conv: nn.Conv3d | nn.ConvTranspose3d, gain: float) -> None:
+    """Weights from N(0, gain / sqrt(fan-in)) and bias 0. A transposed convolution must not overlap: its fan-in is its input channels."""
+    fan_in = conv.in_channels * (math.prod(conv.kernel_size) if isinstance(conv, nn.Conv3d) else 1)
+    nn.init.normal_(conv.weight, std=gain / math.sqrt(fan_in))
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)

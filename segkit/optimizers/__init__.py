@@ -1,0 +1,1 @@
+"""Shelf of optimizers: how a gradient becomes an update."""

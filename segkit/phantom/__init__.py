@@ -1,0 +1,1 @@
+"""Synthetic volumes that behave like BraTS (brain MR) and BTCV (abdominal CT)."""

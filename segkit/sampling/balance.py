@@ -1,0 +1,88 @@
+"""Where patches are centered: a class by its share, a case that holds it, a voxel of that class."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segkit.config.errors import InputError
+from segkit.models.base import Shape
+
+FOREGROUND = "foreground"
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Labelled ROI voxels of one case, sorted by class.
+
+    flat: C-order indices into a volume of shape `shape`; class c's are flat[offsets[c] : offsets[c + 1]].
+    """
+
+    flat: np.ndarray
+    offsets: tuple[int, ...]
+    shape: Shape
+
+    def count(self, group: range) -> int:
+        """Voxels of the classes in `group`."""
+        return self.offsets[group.stop] - self.offsets[group.start]
+
+    def pick(self, group: range, rng: np.random.Generator) -> Shape:
+        """A voxel of the classes in `group`, all alike."""
+        flat = self.flat[self.offsets[group.start] + int(rng.integers(self.count(group)))]
+        return tuple(int(i) for i in np.unravel_index(int(flat), self.shape))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Center:
+    """A drawn center: case by its position in the training list, voxel, class index of that voxel's group (the first of it)."""
+
+    case: int
+    voxel: Shape
+    group: range
+
+
+class Balance:
+    """Draws centers: first a class by `proportions`, then a case uniformly among those that hold it, then a voxel uniformly inside the ROI.
+
+    proportions: class name -> share, summing to 1; "foreground" stands for all classes but the background together.
+    case_first: first a case uniformly, then a class by the shares of those it holds (DeepMedic's law).
+    Raises InputError (SK-S001) where a class with a share has no voxel in any training case.
+    """
+
+    def __init__(self, cases: Sequence[Voxels], names: Sequence[str], proportions: Mapping[str, float], case_first: bool = False) -> None:
+        self.cases, self.case_first = cases, case_first
+        last = len(names)
+        groups = {name: range(i, i + 1) for i, name in enumerate(names)} | {FOREGROUND: range(1, last)}
+        self.groups = [groups[name] for name, share in proportions.items() if share > 0]
+        shares = np.array([share for share in proportions.values() if share > 0])
+        self.shares = shares / shares.sum()
+        self.holders = [np.array([i for i, case in enumerate(cases) if case.count(group)]) for group in self.groups]
+        empty = [name for (name, share), holders in zip(self._named(proportions), self.holders, strict=True) if not len(holders)]
+        if empty:
+            raise InputError(
+                "SK-S001",
+                f"no training case holds a voxel of {', '.join(empty)}",
+                where="sampling.proportions",
+                expected="every class with a share to have labelled voxels inside the ROI of a training case",
+                got=f"{len(cases)} training cases without any",
+                remedy="check dataset.classes against the label files, use more training cases, or give the class the share 0",
+            )
+
+    @staticmethod
+    def _named(proportions: Mapping[str, float]) -> list[tuple[str, float]]:
+        return [(name, share) for name, share in proportions.items() if share > 0]
+
+    def draw(self, rng: np.random.Generator) -> Center:
+        """One center. Three uniform draws, whatever the law."""
+        if self.case_first:
+            case = int(rng.integers(len(self.cases)))
+            held = np.array([self.cases[case].count(group) > 0 for group in self.groups])
+            shares = self.shares * held
+            if not shares.sum():  # nothing of it can be sampled here: another case, by the same law
+                return self.draw(rng)
+            group = self.groups[int(rng.choice(len(self.groups), p=shares / shares.sum()))]
+        else:
+            chosen = int(rng.choice(len(self.groups), p=self.shares))
+            group = self.groups[chosen]
+            case = int(rng.choice(self.holders[chosen]))
+        return Center(case, self.cases[case].pick(group, rng), group)

@@ -1,0 +1,93 @@
+"""Cutting a patch: every lattice of a network, straight from the stored volume."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from segkit.models.base import Lattice, Shape
+from segkit.sampling.augment import Drawn, Warp
+from segkit.volume.labels import IGNORED
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a patch lies: its first output voxel in the volume, its shape, and what was drawn for it."""
+
+    start: Shape
+    shape: Shape
+    drawn: Drawn = Drawn()
+
+
+def image_of(volume: Tensor, lattice: Lattice, place: Place) -> Tensor:
+    """What a network sees through one lattice: float32 [M, x, y, z] from volume [M, X, Y, Z] of any dtype.
+
+    An index outside the volume is clamped to the border voxel. Without a warp this is slicing, exact to the bit;
+    with one, trilinear interpolation, once.
+    """
+    if place.drawn.warp is None:
+        return _sliced(volume, lattice, place).float()
+    points = _warped(lattice, place, place.drawn.warp, volume.device)
+    low = [int(points[..., axis].min().floor().clamp(0, volume.shape[axis + 1] - 1)) for axis in range(3)]
+    high = [int(points[..., axis].max().ceil().clamp(0, volume.shape[axis + 1] - 1)) for axis in range(3)]
+    box = volume[:, low[0] : high[0] + 1, low[1] : high[1] + 1, low[2] : high[2] + 1].float()
+    extent = torch.tensor(box.shape[1:], device=volume.device)
+    unit = (points - torch.tensor(low, device=volume.device)) / (extent - 1).clamp(min=1) * 2 - 1
+    return grid_sample(box[None], unit.flip(-1)[None], align_corners=True, padding_mode="border")[0]
+
+
+def label_of(label: Tensor, place: Place) -> Tensor:
+    """Class indices of the output voxels: uint8 [X, Y, Z], the nearest voxel under a warp, IGNORED outside the volume."""
+    output = Lattice(1, place.shape, (0, 0, 0))
+    if place.drawn.warp is None:
+        patch = _sliced(label[None], output, place)[0].clone()
+        for axis in range(3):
+            outside = [not 0 <= index < label.shape[axis] for index in _indices(output, place, axis)]
+            if any(outside):
+                patch.movedim(axis, 0)[torch.tensor(outside, device=patch.device)] = IGNORED
+        return patch
+    nearest = _warped(output, place, place.drawn.warp, label.device).round().long()
+    extent = torch.tensor(label.shape, device=label.device)
+    inside = ((nearest >= 0) & (nearest < extent)).all(-1)
+    x, y, z = torch.minimum(nearest.clamp(min=0), extent - 1).unbind(-1)
+    return torch.where(inside, label[x, y, z], torch.full((), IGNORED, dtype=label.dtype, device=label.device))
+
+
+def _indices(lattice: Lattice, place: Place, axis: int) -> range:
+    """Volume indices of the lattice's samples along one axis; descending where the patch is mirrored."""
+    first, step = lattice.offset[axis], lattice.stride
+    if place.drawn.flip[axis]:
+        first, step = place.shape[axis] - 1 - first, -step
+    first += place.start[axis]
+    return range(first, first + step * lattice.shape[axis], step)
+
+
+def _sliced(volume: Tensor, lattice: Lattice, place: Place) -> Tensor:
+    """Volume [M, X, Y, Z] at the lattice's indices, clamped to the border: slices where the lattice is inside, else an index."""
+    for axis in range(3):
+        indices = _indices(lattice, place, axis)
+        size = volume.shape[axis + 1]
+        low, high = min(indices[0], indices[-1]), max(indices[0], indices[-1])
+        if low >= 0 and high < size:
+            kept = volume.movedim(axis + 1, 0)[low : high + 1 : lattice.stride].movedim(0, axis + 1)
+            volume = kept.flip(axis + 1) if indices.step < 0 else kept
+        else:
+            clamped = torch.tensor([min(max(index, 0), size - 1) for index in indices], device=volume.device)
+            volume = volume.index_select(axis + 1, clamped)
+    return volume
+
+
+def _warped(lattice: Lattice, place: Place, warp: Warp, device: torch.device) -> Tensor:
+    """Volume coordinates [x, y, z, 3] of the lattice's samples under a warp about the patch's center, mirrored first."""
+    axes = []
+    for axis in range(3):
+        along = lattice.offset[axis] + lattice.stride * torch.arange(lattice.shape[axis], dtype=torch.float32, device=device)
+        centered = along - (place.shape[axis] - 1) / 2
+        axes.append(-centered if place.drawn.flip[axis] else centered)
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    moved = points @ torch.as_tensor(warp.matrix, dtype=torch.float32, device=device).T
+    if warp.field is not None:
+        moved = moved + warp.displacement(points)
+    center = [start + (size - 1) / 2 for start, size in zip(place.start, place.shape, strict=True)]
+    return moved + torch.tensor(center, dtype=torch.float32, device=device)

@@ -1,0 +1,86 @@
+"""Intensities as the network sees them: a channel of a scan -> values around zero."""
+
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from segkit.config.errors import InputError
+from segkit.config.registry import Registry
+from segkit.config.settings import Settings
+
+CONSTANT = 1e-7  # a standard deviation below this share of the mean is rounding, not contrast
+
+
+class Intensity(Settings):
+    """Base: a map of one channel [X, Y, Z] to another, given the region of interest."""
+
+    name: ClassVar[str]
+
+    def __call__(self, image: np.ndarray, roi: np.ndarray) -> np.ndarray:
+        """image: float32 [X, Y, Z]; roi: bool [X, Y, Z], with at least one voxel. Returns a new float32 array.
+
+        Raises InputError where the channel has no contrast; it knows no file, the caller does.
+        """
+        raise NotImplementedError
+
+
+intensities: Registry[Intensity] = Registry("intensity", "segkit.volume.intensity")
+
+
+@intensities.register("zscore")
+class ZScore(Intensity):
+    """(image - mean) / std, both in float64 over the chosen voxels; voxels outside the ROI become 0."""
+
+    inside: Literal["roi", "nonzero", "all"] = Field("roi", description="the voxels that mean and std are taken over")
+
+    def __call__(self, image: np.ndarray, roi: np.ndarray) -> np.ndarray:
+        if self.inside == "all":
+            return _standardized(image, image.ravel(), roi)
+        return _standardized(image, image[roi if self.inside == "roi" else image != 0], roi)
+
+
+@intensities.register("window")
+class Window(Intensity):
+    """low..high -> -1..1, clipped (a CT window in HU); voxels outside the ROI become -1, as air does."""
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        return self
+
+    def __call__(self, image: np.ndarray, roi: np.ndarray) -> np.ndarray:
+        clipped = np.clip(image, self.low, self.high, dtype=np.float32)
+        return np.where(roi, 2 * (clipped - self.low) / (self.high - self.low) - 1, np.float32(-1))
+
+
+@intensities.register("percentile_clip")
+class PercentileClip(Intensity):
+    """Clipped to two percentiles of the ROI, then (image - mean) / std over the ROI; voxels outside the ROI become 0."""
+
+    low: float = Field(0.5, ge=0, le=100, description="percent")
+    high: float = Field(99.5, ge=0, le=100, description="percent")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        return self
+
+    def __call__(self, image: np.ndarray, roi: np.ndarray) -> np.ndarray:
+        low, high = np.percentile(image[roi], (self.low, self.high))
+        clipped = np.clip(image, np.float32(low), np.float32(high))
+        return _standardized(clipped, clipped[roi], roi)
+
+
+def _standardized(image: np.ndarray, voxels: np.ndarray, roi: np.ndarray) -> np.ndarray:
+    mean = voxels.mean(dtype=np.float64) if voxels.size else 0.0
+    std = voxels.std(dtype=np.float64) if voxels.size else 0.0
+    if std <= CONSTANT * abs(mean) or std == 0:
+        what = "a constant channel cannot be normalized"
+        raise InputError("SK-V040", what, expected="contrast inside the ROI", got=f"{voxels.size} voxels of about {mean:.6g}")
+    return np.where(roi, ((image - mean) / std).astype(np.float32), np.float32(0))

@@ -1,0 +1,85 @@
+"""Label values as experts wrote them <-> class indices as the network counts them."""
+
+from collections import Counter
+from typing import Literal
+
+import numpy as np
+
+from segkit.config.errors import InputError
+
+IGNORED = 255  # class index of a voxel that is in no class: it trains nothing and is not scored
+FOREIGN = -1  # while encoding: a value that stands in no list
+
+
+class ClassMap:
+    """Which source values make which class. Index 0 is the background, then the classes in the order of the recipe.
+
+    classes: name -> source label values. background: source values that are background, or "rest" for all that are named nowhere.
+    ignore: source values that belong to no class. Raises InputError where a value would have two meanings (SK-V021) or none (SK-V022),
+    or where the indices do not fit a byte (SK-V023).
+    """
+
+    def __init__(
+        self,
+        classes: dict[str, tuple[int, ...]],
+        background: tuple[int, ...] | Literal["rest"] = (0,),
+        ignore: tuple[int, ...] = (),
+    ) -> None:
+        self.classes, self.background, self.ignore = dict(classes), background, tuple(ignore)
+        lists = [*self.classes.items(), ("ignore", self.ignore)]
+        lists += [] if background == "rest" else [("background", background)]
+        uses = Counter(value for _, values in lists for value in values)
+        twice = [value for value, count in uses.items() if count > 1]
+        if twice:
+            names = [name for name, values in lists if twice[0] in values]
+            got = f"{twice[0]} in {' and '.join(names)}"
+            raise InputError("SK-V021", "a label value with two meanings", where="dataset.classes", expected="each value once", got=got)
+        empty = [name for name, values in lists if not values and name != "ignore"]
+        if empty:
+            raise InputError("SK-V022", "a class without a label value", where=f"dataset.classes.{empty[0]}", expected="at least one value")
+        if len(self.names) > IGNORED:
+            raise InputError("SK-V023", "too many classes", where="dataset.classes", expected="at most 254", got=str(len(self.classes)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names by index, the background first."""
+        return ("background", *self.classes)
+
+    @property
+    def written_values(self) -> tuple[int, ...]:
+        """The source value a class is written as, by index: the first of its list; the background as its first value, or 0."""
+        background = 0 if self.background == "rest" else self.background[0]
+        return (background, *(values[0] for values in self.classes.values()))
+
+    def encode(self, label: np.ndarray, where: str) -> np.ndarray:
+        """Source values [X, Y, Z] (integers) -> class indices uint8, IGNORED where a value is to be ignored.
+
+        Raises InputError (SK-V020) naming the values that stand in no list. `where` is the file to name.
+        """
+        index_of = {value: i for i, group in enumerate(self.classes.values(), start=1) for value in group}
+        index_of |= dict.fromkeys(self.ignore, IGNORED)
+        if self.background != "rest":
+            index_of |= dict.fromkeys(self.background, 0)
+        first, last = min(index_of) - 1, max(index_of) + 1  # one slot on each side for whatever lies beyond
+        table = np.full(last - first + 1, 0 if self.background == "rest" else FOREIGN, dtype=np.int16)
+        for value, index in index_of.items():
+            table[value - first] = index
+        encoded = table[np.clip(label.astype(np.int64), first, last) - first]
+        if (encoded == FOREIGN).any():
+            values, counts = np.unique(label[encoded == FOREIGN], return_counts=True)
+            raise InputError(
+                "SK-V020",
+                "label values outside the class map",
+                where=where,
+                expected=f"values among {sorted(index_of)}",
+                got=", ".join(f"{value} ({count} voxels)" for value, count in zip(values, counts, strict=True)),
+                remedy="name them under dataset.classes, dataset.background or dataset.ignore (or `background: rest`)",
+            )
+        return encoded.astype(np.uint8)
+
+    def decode(self, indices: np.ndarray) -> np.ndarray:
+        """Class indices -> source values, in the smallest of uint8, uint16, int32 that holds every written value."""
+        values = np.array(self.written_values)
+        kinds = (np.iinfo(kind) for kind in (np.uint8, np.uint16, np.int32))
+        fits = next(kind.dtype for kind in kinds if values.min() >= kind.min and values.max() <= kind.max)
+        return values.astype(fits)[indices]

@@ -1,0 +1,98 @@
+"""Values between voxels: a volume sampled anew, one axis after the other.
+
+A resampling is one array of positions per axis: new sample k of an axis reads the old axis at index position[k] (a fraction).
+Positions beyond the volume read its border voxel.
+"""
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from segkit.volume.labels import IGNORED
+
+Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+SHORT = 4  # an axis with fewer voxels has no cubic spline worth its name
+THICK = 3.0  # an axis sampled this much coarser than the finest one rings under a cubic spline
+
+
+def shared_center(new: int, old: int, ratio: float) -> np.ndarray:
+    """Positions of `new` samples on an axis of `old` voxels, both grids centered on the same point: [new], float64.
+
+    position(k) = (k - (new - 1) / 2) * ratio + (old - 1) / 2, with ratio = new spacing / old spacing.
+    """
+    return (np.arange(new) - (new - 1) / 2) * ratio + (old - 1) / 2
+
+
+def image(array: np.ndarray, positions: Positions, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """Intensities at new positions: cubic spline, clipped to the range of the input. [x, y, z] -> float32.
+
+    Linear along an axis of fewer than SHORT voxels, or with a spacing over THICK times the finest: across thick slices a spline overshoots.
+    spacing_mm: of the input. No smoothing precedes a coarser grid.
+    """
+    low, high = float(array.min()), float(array.max())
+    out = array.astype(np.float32, copy=False)
+    for axis, at in enumerate(positions):
+        rough = array.shape[axis] < SHORT or spacing_mm[axis] > THICK * min(spacing_mm)
+        out = _linear_along(out, at, axis) if rough else _spline_along(out, at, axis)
+    return np.clip(out, low, high)
+
+
+def linear(array: np.ndarray, positions: Positions) -> np.ndarray:
+    """Linear interpolation. [x, y, z], of any real dtype -> float32. May share memory with the input where nothing moves."""
+    out, positions = _needed(array, positions)
+    for axis, at in enumerate(positions):
+        out = _linear_along(out, at, axis)
+    return out.astype(np.float32, copy=False)
+
+
+def labels(indices: np.ndarray, positions: Positions) -> np.ndarray:
+    """The class whose linearly interpolated mask is largest (the lower index where two tie); IGNORED where the nearest voxel is. uint8."""
+    indices, positions = _needed(indices, positions)
+    out = np.zeros([len(at) for at in positions], dtype=np.uint8)
+    best = np.zeros(out.shape, dtype=np.float32)
+    for index in np.flatnonzero(np.bincount(indices.ravel(), minlength=IGNORED + 1)):
+        if index == IGNORED:
+            continue
+        share = linear(indices == index, positions)
+        wins = share > best
+        out[wins] = index
+        best[wins] = share[wins]
+    if (indices == IGNORED).any():
+        out[nearest(indices == IGNORED, positions)] = IGNORED
+    return out
+
+
+def nearest(array: np.ndarray, positions: Positions) -> np.ndarray:
+    """The value of the nearest voxel, of any dtype. [x, y, z] -> same dtype."""
+    rounded = [np.clip(np.floor(at + 0.5).astype(np.intp), 0, size - 1) for at, size in zip(positions, array.shape, strict=True)]
+    return array[np.ix_(*rounded)]
+
+
+def _needed(array: np.ndarray, positions: Positions) -> tuple[np.ndarray, Positions]:
+    """The box of voxels that the positions read, and the positions in it: a slab of the result costs a slab of the input."""
+    clamped = [np.clip(at, 0, size - 1) for at, size in zip(positions, array.shape, strict=True)]
+    low = [int(np.floor(at.min())) for at in clamped]
+    box = tuple(slice(first, int(np.ceil(at.max())) + 1) for first, at in zip(low, clamped, strict=True))
+    x, y, z = (at - first for at, first in zip(clamped, low, strict=True))
+    return array[box], (x, y, z)
+
+
+def _linear_along(array: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
+    at = np.clip(at, 0, array.shape[axis] - 1)
+    low = np.floor(at).astype(np.intp)
+    share = (at - low).astype(np.float32)
+    if not share.any():  # whole indices: nothing to blend
+        return array if np.array_equal(low, np.arange(array.shape[axis])) else array.take(low, axis)
+    share = share.reshape([-1 if other == axis else 1 for other in range(array.ndim)])
+    out = array.take(low, axis).astype(np.float32, copy=False)
+    out += share * (array.take(np.minimum(low + 1, array.shape[axis] - 1), axis).astype(np.float32, copy=False) - out)
+    return out
+
+
+def _spline_along(array: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
+    """A spline is linear in the voxels, so along one axis it is a matrix [new, old]: column j is the spline through unit vector j."""
+    size = array.shape[axis]
+    if np.array_equal(at, np.arange(size)):
+        return array
+    matrix = np.stack([map_coordinates(unit, [at], order=3, mode="nearest") for unit in np.eye(size)], axis=1).astype(np.float32)
+    return np.moveaxis(np.tensordot(matrix, array, axes=(1, axis)), 0, axis)

@@ -1,0 +1,74 @@
+"""The class map: both ways, and every value without a meaning."""
+
+import numpy as np
+import pytest
+
+from segkit.config.errors import InputError
+from segkit.volume.labels import IGNORED, ClassMap
+
+CORE = ClassMap({"core": (1, 3, 4), "edema": (2,)}, background=(0, 7), ignore=(99,))
+
+
+def row(*values, dtype=np.int32):
+    return np.array(values, dtype=dtype).reshape(-1, 1, 1)
+
+
+def test_values_become_indices():
+    encoded = CORE.encode(row(0, 1, 2, 3, 4, 7, 99), "a.nii.gz")
+    assert encoded.dtype == np.uint8
+    assert encoded.ravel().tolist() == [0, 1, 2, 1, 1, 0, IGNORED]
+
+
+def test_names_and_written_values_are_by_index():
+    assert CORE.names == ("background", "core", "edema")
+    assert CORE.written_values == (0, 1, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64])
+def test_every_integer_type_encodes_alike(dtype):
+    assert CORE.encode(row(0, 4, 2, dtype=dtype), "a").ravel().tolist() == [0, 1, 2]
+
+
+def test_the_rest_is_background_however_far_away():
+    core = ClassMap({"core": (1,)}, background="rest")
+    assert core.encode(row(-(2**31), -1, 0, 1, 2, 2**31 - 1), "a").ravel().tolist() == [0, 0, 0, 1, 0, 0]
+
+
+def test_foreign_values_are_named_with_their_voxels():
+    with pytest.raises(InputError) as error:
+        CORE.encode(row(0, 5, 5, -1, 255), "case/label.nii.gz")
+    assert str(error.value) == (
+        "SK-V020: label values outside the class map\n"
+        "  where:    case/label.nii.gz\n"
+        "  expected: values among [0, 1, 2, 3, 4, 7, 99]\n"
+        "  got:      -1 (1 voxels), 5 (2 voxels), 255 (1 voxels)\n"
+        "  remedy:   name them under dataset.classes, dataset.background or dataset.ignore (or `background: rest`)"
+    )
+
+
+def test_what_is_written_reads_as_the_same_classes():
+    indices = row(0, 1, 2, 1, dtype=np.uint8)
+    np.testing.assert_array_equal(CORE.encode(CORE.decode(indices), "a"), indices)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(255, np.uint8), (256, np.uint16), (70000, np.int32), (-1, np.int32)])
+def test_predictions_take_the_smallest_type_that_holds_all_values(value, dtype):
+    decoded = ClassMap({"a": (value,)}).decode(row(0, 1, dtype=np.uint8))
+    assert decoded.dtype == dtype
+    assert decoded.ravel().tolist() == [0, value]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (({"a": (1,), "b": (2, 1)},), "SK-V021: a label value with two meanings"),
+        (({"a": (0,)},), "got:      0 in a and background"),
+        (({"a": (1,)}, (0,), (1,)), "got:      1 in a and ignore"),
+        (({"a": ()},), "SK-V022: a class without a label value"),
+        (({f"c{i}": (i,) for i in range(1, 256)},), "SK-V023: too many classes"),
+    ],
+)
+def test_a_map_that_cannot_be_is_refused(arguments, text):
+    with pytest.raises(InputError) as error:
+        ClassMap(*arguments)
+    assert text in str(error.value)
