@@ -136,7 +136,7 @@ class Recipe(Settings):
         mistakes += [f"infer.keep_largest: no class is named {name!r}" for name in self.infer.keep_largest if name not in names[1:]]
         if mistakes:
             raise InputError(
-                "SK-R040",
+                "SK-R060",
                 "the recipe's sections disagree" + "".join(f"\n  {mistake}" for mistake in mistakes),
                 where=source,
                 expected=f"names among {list(names)}",

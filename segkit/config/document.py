@@ -42,7 +42,7 @@ class Document:
 
     def origin(self, key: Key) -> Origin:
         """Of this key, or of the nearest one above it that was written."""
-        while key not in self.origins:
+        while key and key not in self.origins:
             key = key[:-1]
         return self.origins[key]
 

@@ -25,10 +25,15 @@ def _list(dumper: Any, data: list) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=short or dumper.default_flow_style)
 
 
+def _string(dumper: Any, data: str) -> yaml.Node:
+    style = None if data.isprintable() else '"'  # only double quotes keep every kind of line break
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes exactly the strings that `scalar` would read as something else; never writes anchors."""
 
-    yaml_representers = yaml.SafeDumper.yaml_representers | {list: _list}
+    yaml_representers = yaml.SafeDumper.yaml_representers | {list: _list, str: _string}
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -44,7 +44,7 @@ def expectation(annotation: Any, metadata: tuple = ()) -> str:
         return choices if len(get_args(kind)) == 1 else f"one of {choices}"
     if is_union(kind):
         members = sorted(get_args(kind), key=lambda member: member is type(None))  # null last
-        return " or ".join(expectation(member, metadata) for member in members)
+        return " or ".join(dict.fromkeys(expectation(member, metadata) for member in members))
     if origin in (tuple, list, set, frozenset):
         return _sequence(kind, metadata)
     if origin is dict:

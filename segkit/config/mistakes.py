@@ -16,7 +16,7 @@ from segkit.config.registry import Registry
 MOST_KEYS = 12  # listed behind an unknown key that resembles none
 
 _RULE = re.compile(r"(?P<field>[A-Za-z_]\w*)(?P<inner>(?:\.\w+|\[\d+\])*)(?: *: *| +)(?P<text>.+)", re.DOTALL)
-_PYDANTIC = frozenset(get_args(core_schema.ErrorType))
+_PYDANTIC = frozenset({*get_args(core_schema.ErrorType), "path_type"})  # its own kinds of error; a plug-in's have other names
 
 
 def mistakes(model: type[BaseModel], document: Document, error: ValidationError) -> list[str]:
@@ -27,7 +27,7 @@ def mistakes(model: type[BaseModel], document: Document, error: ValidationError)
     for mistake in _search(model, (), found, (), document.value):
         origin = document.origin(mistake.key)
         rank = 0 if origin.source == own else 1 if origin.line is not None else 2
-        placed.append((rank, origin.source, origin.line or 0, f"{origin.place}: {dotted(mistake.key)}: {mistake.text}"))
+        placed.append((rank, origin.source, origin.line or 0, ": ".join(filter(None, (origin.place, dotted(mistake.key), mistake.text)))))
     return list(dict.fromkeys(line for *_, line in sorted(placed, key=lambda entry: entry[:3])))
 
 

@@ -10,11 +10,11 @@ from segkit.config.document import Document, Key, Origin
 from segkit.config.errors import InputError
 
 MAX_DEPTH = 32
-MAX_VALUES = 100_000  # counted where an alias is used, so aliases of aliases stop here
+MAX_VALUES = 20_000  # counted as written, and again where aliases are used, so aliases of aliases stop here
 
 
 def document(text: str, source: str, directory: Path) -> Document:
-    """One YAML document whose top level is a mapping. `base:` is an ordinary key here. Errors: SK-R004 to SK-R012."""
+    """One YAML document whose top level is a mapping. `base:` is an ordinary key here. Errors: SK-R004 to SK-R012, SK-R016 to SK-R018."""
     node = _composed(text, source)
     if not isinstance(node, yaml.MappingNode):
         got = {yaml.SequenceNode: "a list", yaml.ScalarNode: "a single value"}.get(type(node), "nothing")
@@ -34,7 +34,7 @@ class _Loader(yaml.SafeLoader):
 
     def __init__(self, text: str, source: str) -> None:
         super().__init__(text)
-        self.source, self.depth = source, 0
+        self.source, self.depth, self.count = source, 0, 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
@@ -42,7 +42,8 @@ class _Loader(yaml.SafeLoader):
             place = f"{self.source}:{event.start_mark.line + 1}"
             raise InputError("SK-R005", "tags are not read", where=place, got=event.tag, remedy="quote a value that begins with `!`")
         self.depth += 1
-        _check_depth(self.depth, self.source, event.start_mark)
+        self.count += 1
+        _check_size(self.depth, self.count, self.source, event.start_mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -79,9 +80,12 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, source: str) -> InputE
     return InputError("SK-R004", f"not valid YAML: {problem}", where=place, got=written, remedy=remedy)
 
 
-def _check_depth(depth: int, source: str, mark: yaml.Mark) -> None:
+def _check_size(depth: int, count: int, source: str, mark: yaml.Mark) -> None:
+    where = f"{source}:{mark.line + 1}"
     if depth > MAX_DEPTH:
-        raise InputError("SK-R008", "nested too deeply", where=f"{source}:{mark.line + 1}", expected=f"at most {MAX_DEPTH} levels")
+        raise InputError("SK-R008", "nested too deeply", where=where, expected=f"at most {MAX_DEPTH} levels")
+    if count > MAX_VALUES:
+        raise InputError("SK-R009", "too many values for a recipe", where=where, expected=f"at most {MAX_VALUES:,}, with those of aliases")
 
 
 class _Tree:
@@ -94,12 +98,7 @@ class _Tree:
 
     def value(self, node: yaml.Node, key: Key) -> Any:
         self.count += 1
-        if self.count > MAX_VALUES:
-            where = self._place(node)
-            raise InputError(
-                "SK-R009", "too many values", where=where, expected=f"at most {MAX_VALUES:,}", remedy="write it without aliases"
-            )
-        _check_depth(len(key) + 1, self.source, node.start_mark)  # again: an alias may lead back into its own anchor
+        _check_size(len(key) + 1, self.count, self.source, node.start_mark)  # an alias may lead back into its own anchor
         if isinstance(node, yaml.SequenceNode):
             return [self._item(item, (*key, index), item) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):

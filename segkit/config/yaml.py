@@ -17,7 +17,7 @@ def load(path: str | Path) -> Document:
     """A YAML file whose top level is a mapping, on top of the file its `base:` names (relative to the file that says it)."""
     path, source = Path(path), str(path)
     try:
-        document = syntax.document(_text(path, source), source, Path.cwd() / path.parent)
+        document = syntax.document(_text(path, source), source, Path(os.path.normpath(Path.cwd() / path.parent)))
     except OSError as error:
         raise InputError("SK-R001", "the file cannot be read", where=source, got=error.strerror) from None
     return _inherited(document, {path.resolve(): source})

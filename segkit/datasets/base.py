@@ -77,6 +77,10 @@ class Dataset(Settings):
         """The same for prediction: the layout's test images count too."""
         return self.locate(folder)
 
+    def case_id(self, stem: str) -> str:
+        """The id of a case that is one file: its stem, without what the layout or a numbering adds."""
+        return stem.removesuffix("_0000")
+
     def roi_name(self) -> str | None:
         """How the layout names its ROI files; None: it has none."""
         return None
@@ -144,10 +148,10 @@ class Dataset(Settings):
         """
         if path.is_dir():
             candidates = self.locate_input(path)
-            return complete(candidates, path) if candidates else in_folder(path, self.channel_names, self.tree())
+            return complete(candidates, path) if candidates else in_folder(path, self.channel_names, self.tree(), self.case_id)
         if not path.exists():
             raise InputError("SK-D010", "no such file or folder", where=path, expected=f"a NIfTI file, or a folder: {self.tree()}")
-        return [single(path, self.channel_names)]
+        return [single(path, self.channel_names, self.case_id)]
 
     def splits(self) -> Splits:
         """Training, validation and test cases. Raises InputError as `find` and `Split.assign` do, or listing those without a label."""

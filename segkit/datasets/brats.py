@@ -37,6 +37,10 @@ class Edition:
         """One of the files is a channel or a label."""
         return any(matching(files, pattern) for pattern in (*self.files.values(), self.label))
 
+    def has_one(self, files: Files) -> bool:
+        """No two files are the same channel."""
+        return all(len(matching(files, pattern)) <= 1 for pattern in self.files.values())
+
 
 def matching(files: Files, pattern: str) -> list[Path]:
     """The files whose name fits, whatever its case."""
@@ -127,9 +131,18 @@ class Brats(Dataset):
         return super().hint()
 
     def locate(self, folder: Path) -> list[Candidate]:
-        """The folder itself, its folders, and those under HGG and LGG, where they hold a file of a channel or a label."""
+        """The folders in it, and under HGG and LGG, that hold a file of a channel or a label; the folder itself, if it is one case."""
+        edition = EDITIONS[self.edition]
         found = ((case, volumes(case)) for case in _folders(folder))
-        return [self._case(case, files) for case, files in found if EDITIONS[self.edition].has_case(files)]
+        return [self._case(case, files) for case, files in found if edition.has_case(files) and (case != folder or edition.has_one(files))]
+
+    def case_id(self, stem: str) -> str:
+        """X of X_flair, for a model of this channel."""
+        for channel in self.channel_names:
+            pattern = EDITIONS[self.edition].files[channel]
+            if pattern.startswith("*") and stem.endswith(pattern[1:]):
+                return stem.removesuffix(pattern[1:])
+        return super().case_id(stem)
 
     def _case(self, folder: Path, files: Files) -> Candidate:
         edition, case, channels = EDITIONS[self.edition], folder_name(folder), {}
@@ -143,7 +156,9 @@ class Brats(Dataset):
         label, bad_label = _at_most_one("label", files, edition.label, folder)
         roi, bad_roi = _at_most_one("ROI", files, edition.roi, folder) if edition.roi else (None, ())
         scan = _SCAN_OF_PATIENT.fullmatch(case)
-        return Candidate(CaseFiles(case, channels, label, roi, scan["patient"] if scan else None), folder, tuple(problems), (*bad_label, *bad_roi))
+        return Candidate(
+            CaseFiles(case, channels, label, roi, scan["patient"] if scan else None), folder, tuple(problems), (*bad_label, *bad_roi)
+        )
 
 
 def _folders(root: Path) -> Iterator[Path]:

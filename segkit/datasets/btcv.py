@@ -58,6 +58,11 @@ class Btcv(Dataset):
         """Those, and images that lie in the folder itself or in imagesTs."""
         return [*self.locate(folder), *_cases(folder / "imagesTs"), *_cases(folder)]
 
+    def case_id(self, stem: str) -> str:
+        """0001 of img0001."""
+        number = stem.removeprefix("img")
+        return number if number.isdecimal() else super().case_id(stem)
+
 
 def _cases(images: Path, labels: Path | None = None) -> list[Candidate]:
     numbered = dict(_numbered(labels, "label")) if labels else {}

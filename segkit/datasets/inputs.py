@@ -1,7 +1,7 @@
 """Cases for prediction in folders that follow no data set's layout: channels by number, or one file a case."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from segkit.config.errors import InputError
@@ -38,10 +38,10 @@ def _numbered_case(folder: Path, case: str, files: dict[int, list[Path]], positi
     return Candidate(CaseFiles(case, channels), folder, tuple(problems))
 
 
-def in_folder(folder: Path, channels: tuple[str, ...], tree: str) -> list[CaseFiles]:
+def in_folder(folder: Path, channels: tuple[str, ...], tree: str, case_id: Callable[[str], str]) -> list[CaseFiles]:
     """The cases of a folder that is not in the data set's own layout: numbered channels, else single files of a one-channel model.
 
-    tree: the own layout in words, for the message. Raises InputError where neither fits.
+    tree: the own layout in words, for the message. case_id: of a single file's stem. Raises InputError where neither fits.
     """
     found = numbered(folder, {channel: position for position, channel in enumerate(channels)}, len(channels))
     if found:
@@ -63,11 +63,11 @@ def in_folder(folder: Path, channels: tuple[str, ...], tree: str) -> list[CaseFi
             expected=f"{tree}; or <case>_0000.nii.gz ...; or NIfTI files of a one-channel model",
             got=listing(folder),
         )
-    return complete([Candidate(CaseFiles(name, {channels[0]: Source(path)}), path) for name, path in files], folder)
+    return complete([Candidate(CaseFiles(case_id(name), {channels[0]: Source(path)}), path) for name, path in files], folder)
 
 
-def single(path: Path, channels: tuple[str, ...]) -> CaseFiles:
-    """One NIfTI file as a case of a one-channel model; its id is the stem, without a `_0000`. Raises InputError for several channels."""
+def single(path: Path, channels: tuple[str, ...], case_id: Callable[[str], str]) -> CaseFiles:
+    """One NIfTI file as a case of a one-channel model. case_id: of its stem. Raises InputError for several channels."""
     name = stem(path)
     if name is None:
         raise InputError("SK-D014", "not a NIfTI file", where=path, expected="a name ending in .nii.gz or .nii, or a folder")
@@ -78,4 +78,4 @@ def single(path: Path, channels: tuple[str, ...]) -> CaseFiles:
             where=path,
             remedy=f"give the case's folder, or --channels {','.join(f'{channel}=FILE' for channel in channels)}",
         )
-    return CaseFiles(name.removesuffix("_0000"), {channels[0]: Source(path)})
+    return CaseFiles(case_id(name), {channels[0]: Source(path)})

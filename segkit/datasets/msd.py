@@ -10,6 +10,7 @@ from segkit.config.errors import InputError
 from segkit.datasets.base import datasets
 from segkit.datasets.candidate import Candidate, existing, stem, volumes
 from segkit.datasets.description import FILE_NAME, Described, read_description
+from segkit.datasets.inputs import numbered
 from segkit.volume.case import CaseFiles, Source
 
 
@@ -27,11 +28,13 @@ class Msd(Described):
         return [_candidate(components, folder / entry["image"], folder / entry["label"]) for entry in _entries(folder)]
 
     def locate_input(self, folder: Path) -> list[Candidate]:
-        """The listed cases and the images of imagesTs; in a folder without dataset.json, 4D images."""
+        """The listed cases and the images of imagesTs; in a folder without dataset.json, its 4D images."""
         components = self._components()
         if (folder / FILE_NAME).is_file():
             return [*self.locate(folder), *(_candidate(components, path) for _, path in volumes(folder / "imagesTs"))]
-        return [_candidate(components, path) for _, path in volumes(folder)] if len(self.all_channels()) > 1 else []
+        if len(self.all_channels()) == 1 or numbered(folder, {}, len(components)):
+            return []
+        return [_candidate(components, path) for _, path in volumes(folder)]
 
     def _components(self) -> dict[str, int | None]:
         """Which component of an image a channel is; None where the image has only one."""

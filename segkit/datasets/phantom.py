@@ -53,6 +53,10 @@ class Phantom(Dataset):
         """The kind's folders."""
         return self.layout().tree()
 
+    def case_id(self, stem: str) -> str:
+        """As the kind's layout does."""
+        return self.layout().case_id(stem)
+
     def find(self) -> list[CaseFiles]:
         """The cases, written first where they are not there. Raises InputError where the folder holds more than these."""
         write(self.kind, self.root, self.cases, self.shape, self.seed)

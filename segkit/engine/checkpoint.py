@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,16 @@ def load(path: Path, device: torch.device) -> State:
             got=f"sha256 {digest}",
             remedy="restore it from a backup, or start the run again",
         )
-    return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    try:
+        return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(
+            "SK-T022",
+            "the checkpoint holds more than tensors and plain values",
+            where=path,
+            got=str(error).splitlines()[0],
+            remedy="it was not written by segkit: do not use it",
+        ) from None
 
 
 def _beside(path: Path) -> Path:

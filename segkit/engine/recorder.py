@@ -1,7 +1,7 @@
 """What training writes down while it runs: log.jsonl, TensorBoard, and the clock of the steps."""
 
 import time
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -97,9 +97,14 @@ class Recorder:
         """What came since the last step is not part of the next one."""
         self._mark = time.perf_counter()
 
-    def close(self, step: int) -> None:
+    def finish(self, step: int) -> None:
         """After the last step."""
         self._log.write("end", step=step, sampled=self.sampled())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._log.close()
         self._board.close()
 

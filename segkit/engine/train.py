@@ -65,9 +65,12 @@ def train(recipe: Recipe, folder: Path, run: Run, *, resumed: bool = False, devi
 
     loader = make_loader(cohort, recipe, progress.network, device, console)
     objective = Objective(recipe.losses, recipe.regularizers, rare_mask(recipe.class_names(), recipe.dataset.rare_classes, device))
-    recorder = Recorder(run, settings, recipe.class_names(), progress.step, console)
     keep_last = settings.keep == "last" or not cohort.validation
-    with interruptions() as stopped, console.track("train", settings.steps, progress.step) as tracker:
+    with (
+        Recorder(run, settings, recipe.class_names(), progress.step, console) as recorder,
+        interruptions() as stopped,
+        console.track("train", settings.steps, progress.step) as tracker,
+    ):
         for batch in loader.batches(progress.step, settings.steps):
             learning_rate = settings.optimizer.learning_rate * settings.schedule.factor(progress.step / settings.steps)
             for group in progress.optimizer.param_groups:
@@ -98,7 +101,7 @@ def train(recipe: Recipe, folder: Path, run: Run, *, resumed: bool = False, devi
                 recorder.restart_clock()
             if stopped and not last:
                 raise Interrupted(stopped[0], run, progress.step)
-    recorder.close(progress.step)
+        recorder.finish(progress.step)
     return run
 
 

@@ -49,7 +49,8 @@ def describe_model(run: Run, recipe: Recipe) -> None:
 def save_weights(run: Run, network: Network, step: int) -> None:
     """The network's weights into the run, with their own checksum inside the file."""
     state = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
-    content = save(state, metadata={"step": str(step), "sha256": _digest(state)})
+    # one key: safetensors writes several in no fixed order, and the same weights shall give the same bytes
+    content = save(state, metadata={"segkit": json.dumps({"step": step, "sha256": _digest(state)})})
     with atomic(run.weights) as temporary:
         temporary.write_bytes(content)
 
@@ -73,7 +74,7 @@ def load_weights(folder: Path, device: torch.device) -> Trained:
             raise InputError("SK-I002", "the model is of another format", where=run.description, expected=f"{FORMAT}", got=f"{description['format']}")
         recipe = parse(Recipe, Document(description["recipe"], {(): Origin(str(run.description), None, folder)}))
         with safe_open(run.weights, framework="pt") as stored:
-            facts = stored.metadata() or {}
+            facts = json.loads((stored.metadata() or {})["segkit"])
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
         if _digest(state) != facts["sha256"]:
             raise InputError("SK-I003", "the weights are damaged: their checksum differs", where=run.weights, expected=facts["sha256"], got=_digest(state))
@@ -81,7 +82,7 @@ def load_weights(folder: Path, device: torch.device) -> Trained:
         network.load_state_dict(state)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
         raise InputError("SK-I004", "the model cannot be read", where=folder, got=str(error).splitlines()[0]) from error
-    return Trained(folder.resolve().name, placed(network, device).eval(), recipe, int(facts["step"]))
+    return Trained(folder.resolve().name, placed(network, device).eval(), recipe, facts["step"])
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

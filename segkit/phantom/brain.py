@@ -7,7 +7,7 @@ from segkit.phantom.fields import Shape, ellipsoid, filaments, fill, points, smo
 from segkit.phantom.tissue import CHANNELS, CODES, LABELS, signals
 from segkit.phantom.tumor import grow
 
-SEMI_AXES = (0.78, 0.92, 0.86)  # of half the field of view: Right, Anterior, Superior
+SEMI_AXES = (0.76, 0.86, 0.82)  # of half the field of view: Right, Anterior, Superior
 GAIN = (250.0, 700.0)  # scanner units per signal, log-uniform by channel
 BIAS = 0.12  # deviation of the log of the multiplicative bias field
 NOISE = (0.02, 0.06)  # deviation of the complex noise, in signal
@@ -34,7 +34,7 @@ def _affine(shape: Shape) -> np.ndarray:
 def _anatomy(rng: np.random.Generator, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Tissue codes without the tumor, uint8 [X, Y, Z], and the brain, bool. Later lines paint over earlier ones."""
     shape = at.shape[1:]
-    size = np.exp(0.03 * rng.standard_normal(3))
+    size = np.clip(1 + 0.03 * rng.standard_normal(3), 0.94, 1.06)
     warped = at + 0.02 * np.stack([smooth(rng, shape, 5) for _ in range(3)])
     reach = np.sqrt(np.square(warped / (np.array(SEMI_AXES) * size).reshape(3, 1, 1, 1).astype(np.float32)).sum(axis=0))
     depth = 1 - reach * (1 + 0.02 * smooth(rng, shape, 7))  # 0 on the surface, 1 in the middle

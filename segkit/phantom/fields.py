@@ -23,11 +23,11 @@ def stream(seed: int, *key: int) -> np.random.Generator:
 def spread(seed: int, index: int) -> tuple[float, float]:
     """Two numbers in [0, 1) that fill the square evenly as `index` runs, so that a small cohort already holds every kind.
 
-    The R2 sequence (u, v) + index (1/g, 1/g^2) mod 1, g the real root of g^3 = g + 1; its start (u, v) depends on the seed.
+    Kronecker's sequence (u, v) + index (golden ratio, sqrt 2) mod 1; the start (u, v) depends on the seed. No numbers are further from
+    every fraction than these two, so each coordinate is even at any length.
     """
-    g = 1.32471795724474602596
     u, v = stream(seed).random(2)
-    return (u + index / g) % 1, (v + index / g**2) % 1
+    return (u + index * (5**0.5 + 1) / 2) % 1, (v + index * 2**0.5) % 1
 
 
 def points(shape: Shape, extent: Vector, codes: str) -> np.ndarray:

@@ -21,7 +21,7 @@ class Growth(NamedTuple):
     share: tuple[float, float]
 
 
-# Above `share` 0.95 the enhancing part is a nodule, at 1 there is none.
+# Where the inner tissue takes nearly all, what enhances is a nodule.
 GROWTHS = (
     Growth(0.63, "necrosis", (0.10, 0.60)),  # the ring of a glioblastoma; its thickness follows from the share
     Growth(0.15, "necrosis", (0.00, 0.00)),  # solid enhancing

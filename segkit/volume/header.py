@@ -19,6 +19,7 @@ HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 LARGEST_BYTES = 64 * 2**30
 DEFLATE_RATIO = 1100  # gzip cannot shrink further than about 1032 times
 SHEAR_TOLERANCE = 0.01  # largest cosine between two axes
+FARTHEST_MM = 1e7  # beyond it a number is damage, not a place
 SPACING_LIMITS_MM = (1e-3, 1e3)
 
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -160,7 +161,7 @@ def _affine(header: Nifti1Header, shape: Shape, path: Path, notices: list[str], 
         return _from_spacing(header, shape)  # type: ignore[return-value]
     name, affine = next(iter(usable.items()))
     if broken:
-        notices.append(f"the {broken[0]} is singular or not finite: {name} used")
+        notices.append(f"the {broken[0]} is no possible geometry: {name} used")
     difference = same_grid(shape, affine, shape, usable["qform"]) if len(usable) == 2 else None
     if difference and not accept_sform:
         raise InputError(
@@ -183,7 +184,8 @@ def _sform(header: Nifti1Header) -> np.ndarray | None:
 def _qform(header: Nifti1Header) -> np.ndarray | None:
     spacing = np.array(header["pixdim"][1:4], dtype=np.float64)
     quaternion = np.array([header["quatern_b"], header["quatern_c"], header["quatern_d"]], dtype=np.float64)
-    if not np.isfinite(quaternion).all() or not np.isfinite(spacing).all() or spacing.min() <= 0 or quaternion @ quaternion > 1 + 1e-6:
+    unit = np.abs(quaternion).max() < 1.001 and quaternion @ quaternion < 1 + 1e-6  # False for NaN, as the next
+    if not unit or not (spacing.min() > 0 and spacing.max() < FARTHEST_MM):
         return None
     rotation = quat2mat(fillpositive(quaternion, w2_thresh=1e-6)).astype(np.float64)
     spacing[2] *= -1 if header["pixdim"][0] < 0 else 1  # qfac; 0 counts as 1
@@ -194,17 +196,17 @@ def _qform(header: Nifti1Header) -> np.ndarray | None:
 def _from_spacing(header: Nifti1Header, shape: Shape) -> np.ndarray | None:
     """Axes L, A, S with the origin at the center, as nibabel assumes."""
     spacing = np.array(header["pixdim"][1:4], dtype=np.float64) * (-1, 1, 1)
-    if not np.isfinite(spacing).all() or (spacing * (-1, 1, 1)).min() <= 0:
+    if not (np.abs(spacing).max() < FARTHEST_MM and (spacing * (-1, 1, 1)).min() > 0):
         return None
     return _regular(np.column_stack([np.diag(spacing), -spacing * (np.array(shape) - 1) / 2]))
 
 
 def _regular(rows: np.ndarray) -> np.ndarray | None:
-    """4x4 from three rows; None if not finite or flat (volume of a voxel under 1e-6 of the product of its edges)."""
-    if not np.isfinite(rows).all():
+    """4x4 from three rows; None if no geometry: not finite, absurdly far or small, or flat (a voxel under 1e-6 of its edges' product)."""
+    if not np.abs(rows).max() < FARTHEST_MM:  # not finite included
         return None
-    edges = float(np.prod(np.linalg.norm(rows[:, :3], axis=0)))
-    if edges == 0 or abs(float(np.linalg.det(rows[:, :3]))) < 1e-6 * edges:
+    edges = np.linalg.norm(rows[:, :3], axis=0)
+    if edges.min() < 1 / FARTHEST_MM or abs(np.linalg.det(rows[:, :3])) < 1e-6 * np.prod(edges):
         return None
     return np.vstack([rows, (0.0, 0.0, 0.0, 1.0)])
 

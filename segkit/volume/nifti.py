@@ -155,9 +155,9 @@ def write(path: Path, array: np.ndarray, like: Volume) -> None:
 def _open(path: Path, stack: ExitStack, accept_sform: bool) -> tuple[IO[bytes], Facts]:
     """A stream that stands behind the header's first bytes, and the header's facts."""
     _check_suffix(path)
-    if path.is_dir():
-        raise InputError("SK-V002", "a folder where a NIfTI file was expected", where=path)
     try:
+        if path.is_dir():
+            raise InputError("SK-V002", "a folder where a NIfTI file was expected", where=path)
         file_bytes = path.stat().st_size
         stream: IO[bytes] = stack.enter_context(path.open("rb"))
         if path.name.endswith(".gz"):

@@ -5,7 +5,7 @@ Positions beyond the volume read its border voxel.
 """
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import find_objects, map_coordinates
 
 from segkit.volume.labels import IGNORED
 
@@ -46,17 +46,24 @@ def linear(array: np.ndarray, positions: Positions) -> np.ndarray:
 
 
 def labels(indices: np.ndarray, positions: Positions) -> np.ndarray:
-    """The class whose linearly interpolated mask is largest (the lower index where two tie); IGNORED where the nearest voxel is. uint8."""
+    """The class whose linearly interpolated mask is largest (the lower index where two tie); IGNORED where the nearest voxel is.
+
+    indices: uint8 [x, y, z]; positions ascend. uint8. A class is interpolated only around the box it lies in, so small ones cost little.
+    """
     indices, positions = _needed(indices, positions)
     out = np.zeros([len(at) for at in positions], dtype=np.uint8)
-    best = np.zeros(out.shape, dtype=np.float32)
-    for index in np.flatnonzero(np.bincount(indices.ravel(), minlength=IGNORED + 1)):
-        if index == IGNORED:
+    best = _share(indices, 0, positions)
+    for index, box in enumerate(find_objects(indices), start=1):
+        if box is None or index == IGNORED:
             continue
-        share = linear(indices == index, positions)
-        wins = share > best
-        out[wins] = index
-        best[wins] = share[wins]
+        reached = tuple(slice(*np.searchsorted(at, (side.start - 1, side.stop))) for at, side in zip(positions, box, strict=True))
+        if any(side.start == side.stop for side in reached):  # thinner than the new grid is wide
+            continue
+        x, y, z = (at[side] for at, side in zip(positions, reached, strict=True))
+        share = _share(indices, index, (x, y, z))
+        wins = share > best[reached]
+        out[reached][wins] = index
+        best[reached][wins] = share[wins]
     if (indices == IGNORED).any():
         out[nearest(indices == IGNORED, positions)] = IGNORED
     return out
@@ -66,6 +73,12 @@ def nearest(array: np.ndarray, positions: Positions) -> np.ndarray:
     """The value of the nearest voxel, of any dtype. [x, y, z] -> same dtype."""
     rounded = [np.clip(np.floor(at + 0.5).astype(np.intp), 0, size - 1) for at, size in zip(positions, array.shape, strict=True)]
     return array[np.ix_(*rounded)]
+
+
+def _share(indices: np.ndarray, index: int, positions: Positions) -> np.ndarray:
+    """How much of each new voxel is of class `index`, 0..1."""
+    box, within = _needed(indices, positions)
+    return linear(box == index, within)
 
 
 def _needed(array: np.ndarray, positions: Positions) -> tuple[np.ndarray, Positions]:

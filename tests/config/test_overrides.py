@@ -110,13 +110,21 @@ def test_what_has_not_the_form_of_an_override_is_refused(override):
 @pytest.mark.parametrize(
     ("override", "where", "expected"),
     [
-        ("train.steps=", "train.steps=", InputError("SK-R022", "an override without a value", expected="key.path=value", remedy="write null or ''")),
+        (
+            "train.steps=",
+            "train.steps=",
+            InputError("SK-R022", "an override without a value", expected="key.path=value", remedy="write null or ''"),
+        ),
         ("losses[3]=x", "losses[3]", InputError("SK-R024", "losses has 2 items", expected="an index up to 2, which appends", got="3")),
         ("x[1]=x", "x[1]", InputError("SK-R024", "x has 0 items", expected="index 0, which appends", got="1")),
         ("train[0]=x", "train[0]", InputError("SK-R025", "train is not a list", expected="train.key=value")),
         ("losses.gamma=1", "losses.gamma", InputError("SK-R026", "losses is a list", expected="an index, as in losses[0].gamma")),
         ("train.steps.x=1", "train.steps.x", InputError("SK-R027", "train.steps has no keys", got="train.steps is 10")),
-        ("a=[1", "a", InputError("SK-R004", "not valid YAML: while parsing a flow sequence expected ',' or ']', but got '<stream end>'", got="[1")),
+        (
+            "a=[1",
+            "a",
+            InputError("SK-R004", "not valid YAML: while parsing a flow sequence expected ',' or ']', but got '<stream end>'", got="[1"),
+        ),
         ("a=x: !!set y", "a", InputError("SK-R005", "tags are not read", got="x: !!set y", remedy="quote a value that begins with `!`")),
     ],
 )

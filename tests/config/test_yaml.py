@@ -1,6 +1,5 @@
 """Strict YAML: what is read, where it stood, and the exact text where it is refused."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,10 @@ def test_an_alias_is_read_and_has_the_line_of_its_anchor():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\nb: 2\na: 3", InputError("SK-R010", "a key is written twice", where=3, got="'a' on line 1 and on line 3", remedy="remove one")),
+        (
+            "a: 1\nb: 2\na: 3",
+            InputError("SK-R010", "a key is written twice", where=3, got="'a' on line 1 and on line 3", remedy="remove one"),
+        ),
         ("a: 1\n'a': 2", InputError("SK-R010", "a key is written twice", where=2, got="'a' on line 1 and on line 2", remedy="remove one")),
         ("a:\n  <<: {b: 1}", InputError("SK-R011", "merge keys are not read", where=2, remedy="inherit with `base: other.yaml`")),
         ("a:\n\tb: 1", InputError("SK-R004", "not valid YAML: a tab between values", where="2:1", got="'b: 1'", remedy="use spaces")),
@@ -81,10 +83,7 @@ def test_a_colon_in_a_value_is_explained():
 @pytest.mark.parametrize(("text", "got"), [("- a", "a list"), ("a", "a single value"), ("", "nothing"), ("# a\n", "nothing")])
 def test_the_top_level_must_be_a_mapping(text, got):
     assert str(refusal(text)) == (
-        "SK-R012: the top level is not a mapping\n"
-        "  where:    train.yaml\n"
-        "  expected: lines of the form `key: value`\n"
-        f"  got:      {got}"
+        f"SK-R012: the top level is not a mapping\n  where:    train.yaml\n  expected: lines of the form `key: value`\n  got:      {got}"
     )
 
 
@@ -98,9 +97,12 @@ def test_tags_are_refused(tag):
 def test_an_alias_bomb_fails_at_once():
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
     bomb += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 20))
-    start = time.process_time()
-    assert refusal(bomb).code == "SK-R009"
-    assert time.process_time() - start < 10  # untamed: 9^20 values
+    assert refusal(bomb).code == "SK-R009"  # untamed it has 9^20 values, and this test would not end
+
+
+def test_a_recipe_has_at_most_20_000_values():
+    assert len(loads(f"a: [{'1,' * 19_000}]").value["a"]) == 19_000
+    assert refusal(f"a: [{'1,' * 20_000}]").code == "SK-R009"
 
 
 def test_an_alias_to_its_own_anchor_is_refused():
@@ -127,7 +129,7 @@ def test_numbers_beyond_python_are_refused(text):
     assert refusal(text).code == "SK-R007"
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(st.text(alphabet=st.sampled_from("ab01:.-[]{}&*!#|>'\"\\ \n\t,?%@<=~é\x00"), max_size=40))
 def test_any_text_is_read_or_refused(text):
     try:

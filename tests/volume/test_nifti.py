@@ -1,48 +1,21 @@
-"""Reading and writing NIfTI: round trips, an oracle, and one clear error for every fault."""
+"""Reading and writing NIfTI: round trips, an oracle, and damaged files."""
 
 import gzip
-import struct
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from segkit.config.errors import InputError, SegkitError, WorkError
+from segkit.config.errors import InputError, WorkError
 from segkit.volume import nifti
 from segkit.volume.nifti import Volume
 
+# what the fixture scan_file holds unless told otherwise
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 1.5, 0, -20], [0, 0, 3, 7], [0, 0, 0, 1]])
-SHAPE = (5, 6, 7)
-VOXELS = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
-
-# places of NIfTI-1 fields, in bytes
-DIM, DATATYPE, PIXDIM, VOX_OFFSET, SLOPE, QFORM, SFORM, SROW, MAGIC = 40, 70, 76, 108, 112, 252, 254, 280, 344
-
-
-def file_bytes(array: np.ndarray = VOXELS, affine: np.ndarray = AFFINE, kind: type = nibabel.Nifti1Image, qform: bool = True) -> bytearray:
-    """A well-formed .nii, made by nibabel."""
-    image = kind(array, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code=2)
-    if qform:
-        image.set_qform(affine, code=1)
-    return bytearray(image.to_bytes())
-
-
-def patched(*changes: tuple[int, str, tuple], **how) -> bytes:
-    data = file_bytes(**how)
-    for place, form, values in changes:
-        struct.pack_into("<" + form, data, place, *values)
-    return bytes(data)
-
-
-def put(tmp_path: Path, data: bytes, name: str = "scan.nii") -> Path:
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(data, 1) if name.endswith(".gz") else data)
-    return path
+VOXELS = np.arange(210, dtype=np.int16).reshape(5, 6, 7) - 100
+SHAPE = VOXELS.shape
+SLOPE = 112  # place of scl_slope and scl_inter in a NIfTI-1 header, in bytes
 
 
 def refusal(path: Path, read=nifti.read) -> InputError:
@@ -59,11 +32,9 @@ def refusal(path: Path, read=nifti.read) -> InputError:
 @pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", ">i2", ">f4"])
-def test_what_nibabel_writes_is_read_as_it_is(tmp_path, name, kind, dtype):
+def test_what_nibabel_writes_is_read_as_it_is(scan_file, name, kind, dtype):
     array = np.abs(VOXELS % 100).astype(dtype)
-    image = kind(array, AFFINE, dtype=array.dtype)
-    path = put(tmp_path, image.to_bytes(), name)
-    volume = nifti.read(path)
+    volume = nifti.read(scan_file(array=array, kind=kind, name=name))
     np.testing.assert_array_equal(volume.array, array)
     assert volume.array.dtype == np.dtype(dtype).newbyteorder("=")
     np.testing.assert_array_equal(volume.affine, AFFINE)
@@ -80,44 +51,46 @@ def test_a_big_endian_header_is_read(tmp_path):
     np.testing.assert_array_equal(nifti.read(path).array, VOXELS)
 
 
-def test_scaling_gives_float32(tmp_path):
-    volume = nifti.read(put(tmp_path, patched((SLOPE, "2f", (0.5, 10.0)))))
+def test_scaling_gives_float32(scan_file):
+    volume = nifti.read(scan_file((SLOPE, "2f", (0.5, 10.0))))
     assert volume.array.dtype == np.float32
     np.testing.assert_array_equal(volume.array, VOXELS * 0.5 + 10)
 
 
 @pytest.mark.parametrize("slope", [0.0, np.nan])
-def test_slope_zero_and_nan_mean_no_scaling(tmp_path, slope):
-    volume = nifti.read(put(tmp_path, patched((SLOPE, "2f", (slope, 10.0)))))
+def test_slope_zero_and_nan_mean_no_scaling(scan_file, slope):
+    volume = nifti.read(scan_file((SLOPE, "2f", (slope, 10.0))))
     np.testing.assert_array_equal(volume.array, VOXELS)
     assert volume.notices == ()
 
 
-def test_an_infinite_slope_is_ignored_with_a_notice(tmp_path):
-    volume = nifti.read(put(tmp_path, patched((SLOPE, "2f", (np.inf, 0.0)))))
+def test_an_infinite_slope_is_ignored_with_a_notice(scan_file):
+    volume = nifti.read(scan_file((SLOPE, "2f", (np.inf, 0.0))))
     np.testing.assert_array_equal(volume.array, VOXELS)
     assert volume.notices == ("scaling ignored: slope inf, intercept 0.0",)
 
 
 @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
 @pytest.mark.parametrize("name", ["out.nii", "out.nii.gz"])
-def test_written_labels_keep_geometry_codes_and_units(tmp_path, kind, name):
-    data = file_bytes(kind=kind)
-    like = nifti.read(put(tmp_path, bytes(data)))
+def test_written_labels_keep_geometry_codes_and_units(tmp_path, scan_file, kind, name):
+    scan = scan_file(kind=kind)
+    like = nifti.read(scan)
     labels = (VOXELS % 3).astype(np.uint8)
-    nifti.write(tmp_path / name, labels, like)
-    before, after = kind.from_bytes(bytes(data)), nibabel.load(tmp_path / name)
+    nifti.write(tmp_path / f"of_{name}", labels, like)
+    before, after = nibabel.load(scan), nibabel.load(tmp_path / f"of_{name}")
     np.testing.assert_array_equal(np.asarray(after.dataobj), labels)
     assert after.get_data_dtype() == np.uint8
     for field in ("qform_code", "sform_code", "xyzt_units", "pixdim"):
         np.testing.assert_array_equal(after.header[field], before.header[field])
     np.testing.assert_array_equal(after.get_sform(), before.get_sform())
     np.testing.assert_array_equal(after.get_qform(), before.get_qform())
-    assert (after.header["scl_slope"], after.header["scl_inter"]) == (1, 0)
+    raw = (tmp_path / f"of_{name}").read_bytes()
+    header = kind.header_class((gzip.decompress(raw) if name.endswith(".gz") else raw)[: kind.header_class.sizeof_hdr], check=False)
+    assert (header["scl_slope"], header["scl_inter"]) == (1, 0)  # nibabel hides them in the image it loads
 
 
-def test_the_scaling_of_the_scan_is_not_passed_on(tmp_path):
-    like = nifti.read(put(tmp_path, patched((SLOPE, "2f", (0.5, 10.0)))))
+def test_the_scaling_of_the_scan_is_not_passed_on(tmp_path, scan_file):
+    like = nifti.read(scan_file((SLOPE, "2f", (0.5, 10.0))))
     nifti.write(tmp_path / "out.nii.gz", like.array, like)
     np.testing.assert_array_equal(nifti.read(tmp_path / "out.nii.gz").array, like.array)
 
@@ -137,12 +110,12 @@ def test_components_are_written_and_read(tmp_path):
     assert nifti.read_grid(tmp_path / "four.nii.gz")[0] == SHAPE
 
 
-def test_a_plain_volume_has_one_component(tmp_path):
-    assert nifti.read_components(put(tmp_path, bytes(file_bytes()))).array.shape == (*SHAPE, 1)
+def test_a_plain_volume_has_one_component(scan_file):
+    assert nifti.read_components(scan_file()).array.shape == (*SHAPE, 1)
 
 
-def test_the_grid_comes_from_the_header_alone(tmp_path):
-    path = put(tmp_path, bytes(file_bytes()), "scan.nii.gz")
+def test_the_grid_comes_from_the_header_alone(scan_file):
+    path = scan_file(name="scan.nii.gz")
     path.write_bytes(path.read_bytes()[:-20])  # the voxels end early
     shape, affine = nifti.read_grid(path)
     assert shape == SHAPE
@@ -150,8 +123,8 @@ def test_the_grid_comes_from_the_header_alone(tmp_path):
     assert nifti.read_geometry(path).array.shape == SHAPE
 
 
-def test_a_geometry_serves_as_the_model_of_a_file(tmp_path):
-    path = put(tmp_path, bytes(file_bytes()))
+def test_a_geometry_serves_as_the_model_of_a_file(tmp_path, scan_file):
+    path = scan_file()
     nifti.write(tmp_path / "out.nii", VOXELS > 0, nifti.read_geometry(path))
     written = nifti.read(tmp_path / "out.nii")
     np.testing.assert_array_equal(written.array, VOXELS > 0)
@@ -171,194 +144,72 @@ def test_a_missing_folder_is_a_work_error(tmp_path):
 # --- labels
 
 
-def test_float_labels_near_integers_are_rounded_with_a_notice(tmp_path):
+def test_float_labels_near_integers_are_rounded_with_a_notice(scan_file):
     array = np.full(SHAPE, 0.9999999, np.float64)
     array[0] = 2
-    volume = nifti.read_label(put(tmp_path, bytes(file_bytes(array))))
+    volume = nifti.read_label(scan_file(array=array))
     assert volume.array.dtype == np.int32
     assert np.unique(volume.array).tolist() == [1, 2]
     assert volume.notices == ("168 label voxels rounded to integers, by at most 1e-07",)
 
 
-def test_labels_between_integers_are_refused_with_their_number(tmp_path):
+def test_labels_between_integers_are_refused_with_their_number(scan_file):
     array = np.zeros(SHAPE, np.float32)
     array[0, 0, :3] = 0.5
-    error = refusal(put(tmp_path, bytes(file_bytes(array))), nifti.read_label)
+    error = refusal(scan_file(array=array), nifti.read_label)
     assert error.code == "SK-V016"
     assert error.got == "3 voxels such as 0.5"
 
 
-def test_huge_labels_are_refused(tmp_path):
-    assert refusal(put(tmp_path, bytes(file_bytes(np.full(SHAPE, 1e20)))), nifti.read_label).code == "SK-V017"
+def test_huge_labels_are_refused(scan_file):
+    assert refusal(scan_file(array=np.full(SHAPE, 1e20)), nifti.read_label).code == "SK-V017"
 
 
-# --- geometry
-
-
-@pytest.mark.parametrize(
-    ("changes", "notice"),
-    [
-        ([(SROW, "12f", (0.0,) * 12)], "the sform is singular or not finite: qform used"),
-        ([(SROW, "f", (np.nan,))], "the sform is singular or not finite: qform used"),
-        ([(PIXDIM + 4, "f", (0.0,))], "the qform is singular or not finite: sform used"),
-        ([(256, "3f", (1.0, 1.0, 1.0))], "the qform is singular or not finite: sform used"),
-    ],
-)
-def test_a_broken_geometry_gives_way_to_the_other(tmp_path, changes, notice):
-    volume = nifti.read(put(tmp_path, patched(*changes)))
-    np.testing.assert_allclose(volume.affine, AFFINE, atol=1e-5)
-    assert volume.notices == (notice,)
-
-
-def test_an_odd_pixdim_does_not_matter_beside_a_valid_sform(tmp_path):
-    path = put(tmp_path, patched((PIXDIM + 4, "3f", (np.nan, 0, -1)), (QFORM, "h", (0,))))
-    volume = nifti.read(path)
-    assert volume.spacing_mm == (2.0, 1.5, 3.0)
-    assert volume.notices == ()
-
-
-def test_both_geometries_broken_is_an_error(tmp_path):
-    error = refusal(put(tmp_path, patched((SROW, "12f", (0.0,) * 12), (PIXDIM + 4, "f", (np.nan,)))))
-    assert (error.code, error.got) == ("SK-V011", "an unusable sform and an unusable qform")
-
-
-def test_no_code_is_a_notice_and_reads_as_nibabel_does(tmp_path):
-    path = put(tmp_path, patched((QFORM, "2h", (0, 0))))
-    volume = nifti.read(path)
-    np.testing.assert_array_equal(volume.affine, nibabel.load(path).affine)
-    assert volume.notices == ("neither sform nor qform is coded: spacing from pixdim, orientation assumed LAS",)
-
-
-def test_no_code_and_no_spacing_is_an_error(tmp_path):
-    assert refusal(put(tmp_path, patched((QFORM, "2h", (0, 0)), (PIXDIM + 4, "f", (0.0,))))).code == "SK-V011"
-
-
-def test_disagreeing_geometries_are_refused_unless_accepted(tmp_path):
-    path = put(tmp_path, patched((SROW, "4f", (-1.0, 0, 0, 30))))
-    error = refusal(path)
-    assert str(error) == (
-        f"SK-V012: sform and qform disagree\n  where:    {path}\n  expected: one geometry\n"
-        "  got:      (sform and qform) spacing 1 x 1.5 x 3 and 2 x 1.5 x 3 mm\n"
-        "  remedy:   repair the header, or pass --accept-sform if the sform is right"
-    )
-    volume = nifti.read(path, accept_sform=True)
-    assert volume.spacing_mm == (1.0, 1.5, 3.0)
-    assert volume.notices == ("sform used although the qform disagrees: spacing 1 x 1.5 x 3 and 2 x 1.5 x 3 mm",)
-
-
-def test_a_difference_below_half_a_voxel_is_no_disagreement(tmp_path):
-    assert nifti.read(put(tmp_path, patched((SROW, "4f", (-2.0, 0, 0, 30.9))))).notices == ()
-
-
-def test_the_qform_is_nibabels(tmp_path):
-    rng = np.random.default_rng(3)
-    quaternion = rng.uniform(-0.5, 0.5, 3)
-    path = put(tmp_path, patched((SFORM, "h", (0,)), (256, "3f", tuple(quaternion)), (PIXDIM, "f", (-1.0,))))
-    np.testing.assert_allclose(nifti.read(path).affine, nibabel.load(path).affine, atol=1e-5)
-
-
-def test_shear_is_refused_and_rounding_is_not(tmp_path):
-    sheared = AFFINE.copy()
-    sheared[0, 2] = 0.02 * 3
-    assert refusal(put(tmp_path, bytes(file_bytes(affine=sheared, qform=False)))).code == "SK-V014"
-    sheared[0, 2] = 0.005 * 3
-    assert nifti.read(put(tmp_path, bytes(file_bytes(affine=sheared, qform=False)))).notices == ()
-
-
-@pytest.mark.parametrize("size", [1e-6, 1e6])
-def test_absurd_spacings_are_refused(tmp_path, size):
-    assert refusal(put(tmp_path, bytes(file_bytes(affine=np.diag([size, 1, 1, 1]), qform=False)))).code == "SK-V013"
-
-
-# --- faults
-
-
-@pytest.mark.parametrize(
-    ("changes", "code"),
-    [
-        ([(DIM, "4h", (3, 30000, 30000, 30000))], "SK-V010"),
-        ([(DIM, "4h", (3, 5, -6, 7))], "SK-V005"),
-        ([(DIM, "4h", (3, 5, 0, 7))], "SK-V005"),
-        ([(DIM, "h", (9,))], "SK-V005"),
-        ([(DIM, "h", (0,))], "SK-V005"),
-        ([(DIM, "h", (2,))], "SK-V006"),
-        ([(DIM, "6h", (5, 1, 6, 7, 5, 5))], "SK-V007"),
-        ([(DATATYPE, "h", (128,))], "SK-V008"),
-        ([(DATATYPE, "h", (32,))], "SK-V008"),
-        ([(DATATYPE, "h", (77,))], "SK-V008"),
-        ([(VOX_OFFSET, "f", (1e9,))], "SK-V010"),
-        ([(VOX_OFFSET, "f", (np.nan,))], "SK-V009"),
-        ([(VOX_OFFSET, "f", (-5.0,))], "SK-V009"),
-        ([(VOX_OFFSET, "f", (100.0,))], "SK-V009"),
-        ([(MAGIC, "4s", (b"bad\0",))], "SK-V003"),
-        ([(MAGIC, "4s", (b"ni1\0",))], "SK-V003"),
-        ([(0, "i", (347,))], "SK-V004"),
-        ([(DIM, "5h", (4, 5, 6, 1, 7))], "SK-V015"),
-    ],
-)
-@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
-def test_an_impossible_header_is_refused(tmp_path, changes, code, name):
-    error = refusal(put(tmp_path, patched(*changes), name))
-    # a .gz may hold more than its own size: there the voxels are found to end early
-    assert error.code == code or (name.endswith(".gz") and code == "SK-V010" and error.code == "SK-V019")
-
-
-def test_a_header_of_27_trillion_voxels_is_refused_before_it_is_allocated(tmp_path):
-    error = refusal(put(tmp_path, patched((DIM, "4h", (3, 30000, 30000, 30000))), "scan.nii.gz"))
-    assert error.code == "SK-V010"
-    assert error.got == "54,000,000,000,352 bytes"
-
-
-def test_a_4d_singleton_is_squeezed_with_a_notice(tmp_path):
-    volume = nifti.read(put(tmp_path, bytes(file_bytes(VOXELS[..., None]))))
-    np.testing.assert_array_equal(volume.array, VOXELS)
-    assert volume.notices == ("sizes [5, 6, 7, 1] read as the volume [5, 6, 7]",)
-
-
-def test_an_offset_of_zero_means_right_behind_the_header(tmp_path):
-    np.testing.assert_array_equal(nifti.read(put(tmp_path, patched((VOX_OFFSET, "f", (0.0,))))).array, VOXELS)
+# --- damage
 
 
 def test_header_extensions_are_passed_over(tmp_path):
     image = nibabel.Nifti1Image(VOXELS, AFFINE)
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 500))
-    np.testing.assert_array_equal(nifti.read(put(tmp_path, image.to_bytes(), "scan.nii.gz")).array, VOXELS)
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(gzip.compress(image.to_bytes()))
+    np.testing.assert_array_equal(nifti.read(path).array, VOXELS)
 
 
 @pytest.mark.parametrize(("value", "count"), [(np.nan, 2), (np.inf, 2), (-np.inf, 2)])
-def test_voxels_that_are_not_finite_are_counted_and_refused(tmp_path, value, count):
+def test_voxels_that_are_not_finite_are_counted_and_refused(scan_file, value, count):
     array = VOXELS.astype(np.float32)
     array[0, 0, :2] = value
-    error = refusal(put(tmp_path, bytes(file_bytes(array))))
+    error = refusal(scan_file(array=array))
     assert (error.code, error.got) == ("SK-V030", f"{count} NaN or infinite voxels")
     assert refusal(error.where, nifti.read_label).code == "SK-V030"
 
 
-def test_every_truncation_of_a_gzip_is_found(tmp_path):
-    whole = gzip.compress(bytes(file_bytes()), 1)
+def test_every_truncation_of_a_gzip_is_found(scan_file):
+    path = scan_file(name="scan.nii.gz")
+    whole = path.read_bytes()
     for length in [10, len(whole) // 2, len(whole) - 9, len(whole) - 6, len(whole) - 1]:
-        path = tmp_path / "scan.nii.gz"
         path.write_bytes(whole[:length])
         assert refusal(path).code == "SK-V031"
 
 
-def test_every_flipped_bit_of_the_voxels_is_found(tmp_path):
-    whole = gzip.compress(bytes(file_bytes()), 0)  # stored, so that a flip hits voxels and nothing else notices
+def test_every_flipped_bit_of_the_voxels_is_found(scan_file):
+    path = scan_file(name="scan.nii.gz", level=0)  # stored, so that a flip hits voxels and nothing else notices
+    whole = path.read_bytes()
     for place in [-200, -100, -9, -6, -2]:
         data = bytearray(whole)
         data[place] ^= 4
-        path = tmp_path / "scan.nii.gz"
         path.write_bytes(data)
         assert refusal(path).code == "SK-V033"
 
 
-def test_a_gzip_that_holds_too_few_voxels_is_refused(tmp_path):
-    error = refusal(put(tmp_path, bytes(file_bytes())[:-10], "scan.nii.gz"))
+def test_a_gzip_that_holds_too_few_voxels_is_refused(scan_file):
+    error = refusal(scan_file(cut=10, name="scan.nii.gz"))
     assert (error.code, error.expected, error.got) == ("SK-V019", "420 bytes", "410")
 
 
-def test_a_short_plain_file_is_refused(tmp_path):
-    assert refusal(put(tmp_path, bytes(file_bytes())[:-10])).code == "SK-V010"
+def test_a_short_plain_file_is_refused(scan_file):
+    assert refusal(scan_file(cut=10)).code == "SK-V010"
 
 
 @pytest.mark.parametrize(
@@ -382,20 +233,6 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
     assert refusal(tmp_path / "absent.nii.gz").code == "SK-V034"
     (tmp_path / "folder.nii").mkdir()
     assert refusal(tmp_path / "folder.nii").code == "SK-V002"
-
-
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.integers(0, 351), value=st.integers(0, 255), packed=st.booleans(), cut=st.integers(0, 30))
-def test_no_header_byte_leads_to_anything_but_a_volume_or_a_named_error(tmp_path, place, value, packed, cut):
-    data = file_bytes()
-    data[place] = value
-    path = put(tmp_path, bytes(data[: len(data) - cut]), "scan.nii.gz" if packed else "scan.nii")
-    try:
-        volume = nifti.read(path)
-    except SegkitError:
-        return
-    assert volume.array.nbytes < 10_000
-    assert np.isfinite(volume.affine).all()
 
 
 # --- real files

@@ -1,0 +1,51 @@
+"""A tiny experiment: phantom scans, the smallest networks, a handful of steps."""
+
+from pathlib import Path
+
+import pytest
+
+from segkit.config.overrides import apply_values
+from segkit.config.yaml import loads
+from segkit.phantom.write import write
+from segkit.recipe import Recipe, resolve
+
+TINY = """
+dataset:
+  name: phantom
+  root: {root}
+  cases: 4
+  shape: [32, 32, 32]
+  channels: [flair, t1c]
+  classes: {{tumor: [1, 2, 4]}}
+  split: {{test: 1, validation: 1}}
+preprocess: {{store: {store}}}
+sampling: {{patch_shape: [12, 12, 12], augment: {{flip: [x], rotation: 10, intensity: {{noise: 0.1}}}}}}
+model: {{name: deepmedic_tiny}}
+losses: [cross_entropy]
+train: {{steps: 6, batch_size: 2, validate_every: 3, checkpoint_every: 2, precision: fp32}}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory) -> Path:
+    """Four phantom scans of 32^3 voxels."""
+    root = tmp_path_factory.mktemp("phantom")
+    write("brats", root, 4, (32, 32, 32))
+    return root
+
+
+@pytest.fixture
+def tiny_yaml(tiny_root, tmp_path) -> str:
+    """The tiny recipe as text."""
+    return TINY.format(root=tiny_root, store=tmp_path / "store")
+
+
+@pytest.fixture
+def tiny(tiny_yaml):
+    """Makes the tiny recipe with values set on top."""
+
+    def make(**values) -> Recipe:
+        document = loads(tiny_yaml, "tiny.yaml")
+        return resolve(apply_values(document, {key.replace("__", "."): value for key, value in values.items()}))
+
+    return make

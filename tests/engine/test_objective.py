@@ -1,0 +1,125 @@
+"""The objective: order of events, deep supervision, targets."""
+
+import pytest
+import torch
+from torch import nn
+
+from segkit.engine.objective import Objective, rare_mask, target_of
+from segkit.losses.cross_entropy import CrossEntropy
+from segkit.losses.dice import Dice
+from segkit.models.base import Lattice, Network
+from segkit.regularizers.base import Regularizer
+from segkit.volume.labels import IGNORED
+
+RARE = torch.tensor([False, True])
+
+
+class OneByOne(Network):
+    """The smallest network: no features of its own, a 1x1x1 classifier, and what it is told as auxiliary logits."""
+
+    def __init__(self, *auxiliary: torch.Tensor) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.classifier, self.auxiliary = nn.Conv3d(1, 2, 1), list(auxiliary)
+
+    def lattices(self, output_shape):
+        return (Lattice(1, output_shape, (0, 0, 0)),)
+
+    def features(self, image):
+        return image[0]
+
+    def features_and_auxiliary(self, image):
+        return image[0], self.auxiliary
+
+
+class Negative(Regularizer):
+    """A view of the negative image."""
+
+    def view(self, network, image, target, rare, rng):
+        return tuple(-x for x in image), target
+
+
+class Doubled(Regularizer):
+    """Features twice as large, with the target turned into background."""
+
+    def blend(self, features, target, rare, rng):
+        background = torch.zeros_like(target)
+        background[:, 0] = 1
+        return 2 * features, background
+
+
+class Handicap(Regularizer):
+    """One logit less for the true class."""
+
+    def adjust(self, logits, target, rare):
+        return logits - target
+
+
+for name, plugin in (("negative", Negative), ("doubled", Doubled), ("handicap", Handicap)):
+    plugin.name = name
+
+
+def objective(*regularizers: Regularizer, losses=(CrossEntropy(),)) -> Objective:
+    return Objective(losses, regularizers, RARE)
+
+
+def batch() -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    torch.manual_seed(1)
+    return (torch.randn(2, 1, 4, 4, 4),), target_of(torch.randint(2, (2, 4, 4, 4), dtype=torch.uint8), 2)
+
+
+def cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(logits, target.argmax(1))
+
+
+def test_targets_are_one_hot_and_ignored_voxels_are_all_zero():
+    label = torch.tensor([0, 2, IGNORED], dtype=torch.uint8).view(1, 3, 1, 1)
+    assert target_of(label, 3)[0, :, :, 0, 0].T.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_rare_classes_are_found_by_name():
+    assert rare_mask(("background", "organ", "lesion"), ("lesion",), torch.device("cpu")).tolist() == [False, False, True]
+
+
+def test_without_regularizers_the_total_is_the_weighted_sum_of_losses():
+    network, (image, target) = OneByOne(), batch()
+    terms = objective(losses=(CrossEntropy(weight=2.0), Dice(weight=0.5))).loss(network, image, target, torch.Generator())
+    assert terms["total"].item() == pytest.approx(2 * terms["cross_entropy"].item() + 0.5 * terms["dice"].item())
+    torch.testing.assert_close(terms["cross_entropy"], cross_entropy(network(image), target))
+
+
+def test_the_clean_view_comes_first_and_views_do_not_stack():
+    image, target = batch()
+    views = list(objective(Negative(), Handicap(), Negative()).views(OneByOne(), image, target, torch.Generator()))
+    assert [name for name, _, _ in views] == ["clean", "negative", "negative"]
+    assert torch.equal(views[2][1][0], -image[0])
+
+
+def test_the_margin_sees_the_blended_target():
+    network, (image, target) = OneByOne(), batch()
+    total = objective(Doubled(), Handicap()).loss(network, image, target, torch.Generator())["total"]
+    background = torch.zeros_like(target)
+    background[:, 0] = 1
+    torch.testing.assert_close(total, cross_entropy(network.classifier(2 * image[0]) - background, background))
+
+
+def test_auxiliary_logits_count_half_and_a_quarter_and_the_weights_sum_to_one():
+    image, target = batch()
+    halves, quarter = torch.randn(2, 2, 2, 2, 2), torch.randn(2, 2, 1, 1, 1)
+    network = OneByOne(halves, quarter)
+    total = objective().loss(network, image, target, torch.Generator())["total"]
+    parts = [
+        cross_entropy(network(image), target),
+        cross_entropy(halves, target[..., ::2, ::2, ::2]),
+        cross_entropy(quarter, target[..., ::4, ::4, ::4]),
+    ]
+    torch.testing.assert_close(total, (4 * parts[0] + 2 * parts[1] + parts[2]) / 7)
+
+
+def test_auxiliary_logits_are_adjusted_but_not_blended():
+    image, target = batch()
+    halves = torch.randn(2, 2, 2, 2, 2)
+    total = objective(Doubled(), Handicap()).loss(OneByOne(halves), image, target, torch.Generator())["total"]
+    whole = objective(Doubled(), Handicap()).loss(OneByOne(), image, target, torch.Generator())["total"]
+    small = target[..., ::2, ::2, ::2]
+    torch.testing.assert_close(total, (2 * whole + cross_entropy(halves - small, small)) / 3)

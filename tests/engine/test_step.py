@@ -1,0 +1,136 @@
+"""One step: joint and sequential updates, penalties, clipping, the running mean."""
+
+import pytest
+import torch
+from torch import nn
+
+from segkit.engine.objective import Objective
+from segkit.engine.progress import Progress
+from segkit.engine.step import add_penalty, follow, step
+from segkit.losses.cross_entropy import CrossEntropy
+from segkit.models.base import Lattice, Network
+from segkit.optimizers.sgd import SGD
+from segkit.recipe import Penalty, Train
+from segkit.regularizers.base import Regularizer
+from segkit.sampling.loader import Batch
+
+RARE = torch.tensor([False, True])
+
+
+class Linear(Network):
+    """A 1x1x1 classifier on the image itself, in float64, so that sums can be compared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.classifier = nn.Conv3d(1, 2, 1).double()
+
+    def lattices(self, output_shape):
+        return (Lattice(1, output_shape, (0, 0, 0)),)
+
+    def features(self, image):
+        return image[0]
+
+
+class Louder(Regularizer):
+    """The image twice as loud; remembers the weights it was asked with."""
+
+    def view(self, network, image, target, rare, rng):
+        SEEN.append(network.classifier.weight.detach().clone())
+        return tuple(2 * x for x in image), target
+
+
+Louder.name = "louder"
+SEEN: list[torch.Tensor] = []
+
+
+def batch() -> Batch:
+    torch.manual_seed(1)
+    label = torch.randint(2, (2, 3, 3, 3), dtype=torch.uint8)
+    return Batch((torch.randn(2, 1, 3, 3, 3, dtype=torch.float64),), label, ("a", "b"), ((0, 0, 0),) * 2, (0, 1), (False, False))
+
+
+def progress() -> Progress:
+    network = Linear()
+    optimizer = SGD(learning_rate=0.1, momentum=0.0, weight_decay=0.0).build(network.parameters())
+    return Progress(network, optimizer, None, pinned={"precision": "fp32"})
+
+
+def gradients(network: Network, *images: torch.Tensor) -> list[torch.Tensor]:
+    """Of the sum of the cross-entropies on these images, by plain torch."""
+    total = sum(nn.functional.cross_entropy(network.classifier(image), batch().label.long()) for image in images)
+    return list(torch.autograd.grad(total, list(network.parameters())))
+
+
+def after(update: str, *regularizers: Regularizer, clip: float | None = None) -> tuple[Progress, dict[str, torch.Tensor]]:
+    state = progress()
+    SEEN.clear()
+    terms = step(state, Objective((CrossEntropy(),), regularizers, RARE), Train(steps=1, update=update, clip_gradient=clip), batch(), torch.Generator())
+    return state, terms
+
+
+def test_joint_is_one_update_on_the_sum_over_views():
+    before, (state, terms) = Linear(), after("joint", Louder())
+    image = batch().image[0]
+    for old, gradient, new in zip(before.parameters(), gradients(before, image, 2 * image), state.network.parameters(), strict=True):
+        torch.testing.assert_close(new, old - 0.1 * gradient)
+    assert state.updates == 1
+    assert terms["loss"].item() == pytest.approx(terms["cross_entropy"].item() + terms["louder/cross_entropy"].item())
+
+
+def test_sequential_is_an_update_a_view_each_from_the_last_weights():
+    before, (state, _) = Linear(), after("sequential", Louder())
+    image = batch().image[0]
+    expected = Linear()
+    for seen in (image, 2 * image):
+        moves = gradients(expected, seen)
+        with torch.no_grad():
+            for weight, move in zip(expected.parameters(), moves, strict=True):
+                weight -= 0.1 * move
+    for ours, theirs in zip(state.network.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert state.updates == 2
+    assert not torch.equal(SEEN[0], before.classifier.weight)  # the view was made when its turn came
+
+
+def test_joint_views_are_made_before_the_update():
+    after("joint", Louder(), Louder())
+    assert all(torch.equal(seen, Linear().classifier.weight) for seen in SEEN)
+
+
+def test_a_clipped_gradient_has_the_norm_asked_for():
+    state, terms = after("joint", clip=0.01)
+    moved = torch.cat([(new - old).flatten() for new, old in zip(state.network.parameters(), Linear().parameters(), strict=True)])
+    assert moved.norm().item() == pytest.approx(0.1 * 0.01, rel=1e-4)
+    assert terms["gradient_norm"].item() > 0.01
+
+
+def test_the_penalty_is_the_gradient_of_its_formula_on_kernels_alone():
+    network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2), nn.ConvTranspose3d(2, 1, 2))
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    add_penalty(network, Penalty(l1=0.1, l2=0.01))
+    kernels = [network[0].weight, network[2].weight]
+    total = sum(0.1 * kernel.abs().sum() + 0.01 * (kernel**2).sum() for kernel in kernels)
+    for kernel, gradient in zip(kernels, torch.autograd.grad(total, kernels), strict=True):
+        torch.testing.assert_close(kernel.grad, gradient)
+    others = [p for p in network.parameters() if all(p is not kernel for kernel in kernels)]
+    assert all((p.grad == 0).all() for p in others)
+
+
+def test_the_running_mean_by_hand():
+    mean, live = nn.Conv3d(1, 1, 1), nn.Conv3d(1, 1, 1)
+    nn.init.constant_(mean.weight, 1.0)
+    nn.init.constant_(live.weight, 3.0)
+    follow(mean, live, 0.99, 0)  # decay (1 + 0) / (10 + 0)
+    assert mean.weight.item() == pytest.approx(0.1 * 1 + 0.9 * 3)
+    follow(mean, live, 0.5, 10**6)
+    assert mean.weight.item() == pytest.approx(0.5 * 2.8 + 0.5 * 3)
+
+
+def test_the_running_mean_takes_over_statistics():
+    mean, live = nn.BatchNorm3d(2), nn.BatchNorm3d(2)
+    live(torch.randn(2, 2, 3, 3, 3))
+    follow(mean, live, 0.9, 5)
+    assert torch.equal(mean.running_mean, live.running_mean)
+    assert mean.num_batches_tracked == 1

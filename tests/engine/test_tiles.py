@@ -1,0 +1,175 @@
+"""Whole volumes in tiles: the tiling must not be seen in the result."""
+
+import pytest
+import torch
+from torch import nn
+
+from segkit.engine.tiles import Box, blended_pass, bounding_box, disjoint_tiles, gaussian, overlapping_starts, probabilities
+from segkit.models.base import Lattice, Network
+from segkit.models.deepmedic import DeepMedic, DeepMedicBasic, DeepMedicTiny, DeepMedicWide
+from segkit.models.unet3d import UNet3D
+
+SHAPE = (34, 41, 29)
+SMALL = {"widths": (4, 4, 5, 5), "hidden": (9, 9), "residual_after": (4,)}
+EVERYWHERE = torch.ones(SHAPE, dtype=torch.bool)
+
+
+def lively(network: Network) -> Network:
+    """Statistics and slopes as after training: fresh ones would hide a misplaced normalization."""
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            nn.init.normal_(module.running_mean, std=0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.3)
+    return network.eval()
+
+
+def volume(shape: tuple[int, int, int] = SHAPE, channels: int = 2) -> torch.Tensor:
+    return torch.randn((channels, *shape), generator=torch.Generator().manual_seed(0))
+
+
+def predicted(network: Network, tile: tuple[int, int, int], image: torch.Tensor, roi: torch.Tensor, mirror: bool = False) -> torch.Tensor:
+    return probabilities(network, image, roi, tile, 0.5, mirror, "fp32")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [DeepMedic(**SMALL), DeepMedic(**SMALL, legacy_alignment=True), DeepMedicBasic(**SMALL | {"residual_after": ()}), DeepMedicTiny()],
+    ids=["deepmedic", "legacy", "basic", "tiny"],
+)
+def test_deepmedic_does_not_depend_on_the_tile(settings):
+    network = lively(settings.build(2, 3))
+    whole = predicted(network, SHAPE, volume(), EVERYWHERE)
+    for tile in ((15, 15, 15), (13, 20, 7), (34, 9, 29)):
+        torch.testing.assert_close(predicted(network, tile, volume(), EVERYWHERE), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [DeepMedic(), DeepMedicWide()], ids=["standard", "wide"])
+def test_the_full_size_networks_do_not_depend_on_the_tile_either(settings):
+    network, image = lively(settings.build(2, 3)), volume((40, 33, 27))
+    roi = torch.ones(image.shape[1:], dtype=torch.bool)
+    whole = predicted(network, (40, 33, 27), image, roi)
+    for tile in ((30, 30, 30), (17, 33, 11)):
+        torch.testing.assert_close(predicted(network, tile, image, roi), whole, atol=1e-5, rtol=0)
+
+
+def test_where_the_roi_is_does_not_change_the_probabilities_inside_it():
+    network, roi = lively(DeepMedic(**SMALL).build(2, 3)), torch.zeros(SHAPE, dtype=torch.bool)
+    roi[7:23, 11:30, 5:9] = True
+    whole = predicted(network, (20, 20, 20), volume(), EVERYWHERE)
+    part = predicted(network, (20, 20, 20), volume(), roi)
+    torch.testing.assert_close(part[:, roi], whole[:, roi], atol=1e-5, rtol=0)
+    assert (part[0, ~roi] == 1).all()
+    assert (part[1:, ~roi] == 0).all()
+
+
+def test_training_and_inference_agree_on_a_patch_in_the_middle():
+    # without a fully connected layer of 3^3 a patch knows all it needs; its start must fall on the cell grid (a multiple of 3)
+    network = lively(DeepMedicTiny().build(2, 3))
+    image, start, size = volume((48, 48, 48)), 18, 12
+    lattices = network.lattices((size, size, size))
+    low = [start + lattice.offset[0] for lattice in lattices]
+    views = tuple(
+        image[:, a : a + l.stride * l.shape[0] : l.stride, a : a + l.stride * l.shape[1] : l.stride, a : a + l.stride * l.shape[2] : l.stride][None]
+        for a, l in zip(low, lattices, strict=True)
+    )
+    with torch.no_grad():
+        patch = network(views)[0].softmax(0)
+    whole = predicted(network, (20, 20, 20), image, torch.ones((48, 48, 48), dtype=torch.bool))
+    inside = slice(start, start + size)
+    torch.testing.assert_close(whole[:, inside, inside, inside], patch, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 3), (5, 5, 5), (2, 1, 1)])
+@pytest.mark.parametrize("model", [DeepMedicTiny(), UNet3D(widths=(4, 8))], ids=["deepmedic_tiny", "unet3d"])
+def test_volumes_smaller_than_a_tile_are_predicted_whole(model, shape):
+    network = lively(model.build(2, 3))
+    out = predicted(network, (16, 16, 16), volume(shape), torch.ones(shape, dtype=torch.bool))
+    assert out.shape == (3, *shape)
+    torch.testing.assert_close(out.sum(0), torch.ones(shape))
+
+
+def test_an_empty_roi_is_background():
+    out = predicted(lively(DeepMedicTiny().build(2, 3)), (16, 16, 16), volume(), ~EVERYWHERE)
+    assert (out[0] == 1).all()
+
+
+class Voxelwise(Network):
+    """A network that sees one voxel: any blending of its tiles must give back what it says of that voxel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Conv3d(2, 3, 1)
+
+    def lattices(self, output_shape):
+        return (Lattice(1, output_shape, (0, 0, 0)),)
+
+    def features(self, image):
+        return image[0]
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.8])
+def test_blending_gives_back_what_all_tiles_agree_on(overlap):
+    network = Voxelwise().eval()
+    with torch.inference_mode():
+        out = blended_pass(network, volume(), EVERYWHERE, (10, 12, 9), overlap)
+        torch.testing.assert_close(out, network((volume()[None],))[0].softmax(0))
+
+
+def test_mirroring_a_voxelwise_network_changes_nothing():
+    network = Voxelwise().eval()
+    plain = predicted(network, (10, 12, 9), volume(), EVERYWHERE)
+    torch.testing.assert_close(predicted(network, (10, 12, 9), volume(), EVERYWHERE, mirror=True), plain)
+
+
+def test_mirroring_is_the_mean_over_the_mirrored_volumes():
+    network = lively(UNet3D(widths=(4, 8)).build(2, 3))
+    image, whole = volume((16, 16, 16)), torch.ones((16, 16, 16), dtype=torch.bool)
+    singles = []
+    for axes in ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+        flipped = predicted(network, (16, 16, 16), image.flip([a + 1 for a in axes]), whole)
+        singles.append(flipped.flip([a + 1 for a in axes]))
+    torch.testing.assert_close(predicted(network, (16, 16, 16), image, whole, mirror=True), torch.stack(singles).mean(0))
+
+
+def test_the_bounding_box_is_tight():
+    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi[3, 5:9, 2] = roi[10, 6, 20] = True
+    assert bounding_box(roi) == Box((3, 5, 2), (11, 9, 21))
+    assert bounding_box(torch.zeros(SHAPE, dtype=torch.bool)) is None
+
+
+def test_disjoint_tiles_cover_a_box_once():
+    counts = torch.zeros(SHAPE, dtype=torch.int)
+    for tile in disjoint_tiles(Box((3, 0, 5), (30, 41, 28)), (8, 9, 10)):
+        counts[tile.slices] += 1
+    inside = torch.zeros(SHAPE, dtype=torch.int)
+    inside[3:30, :, 5:28] = 1
+    assert torch.equal(counts, inside)
+
+
+@pytest.mark.parametrize(
+    ("size", "tile", "overlap", "starts"),
+    [
+        (20, 20, 0.5, [0]),
+        (18, 20, 0.5, [-1]),
+        (17, 20, 0.5, [-2]),  # a smaller volume sits in the middle of its tile, the odd voxel on the low side
+        (40, 20, 0.5, [0, 10, 20]),
+        (41, 20, 0.5, [0, 7, 14, 21]),
+        (40, 20, 0.0, [0, 20]),
+        (41, 20, 0.0, [0, 10, 21]),
+    ],
+)
+def test_tiles_are_spread_evenly_and_reach_both_ends(size, tile, overlap, starts):
+    assert sorted({x for x, _, _ in overlapping_starts((size, 8, 8), (tile, 8, 8), overlap)}) == starts
+
+
+def test_the_gaussian_by_hand():
+    bump = gaussian((8, 1, 1)).flatten()  # sigma 1 voxel along x, distances 3.5, 2.5, 1.5, 0.5, ...
+    assert bump[3].item() == pytest.approx(torch.exp(torch.tensor(-0.125)).item())
+    assert bump[2].item() == pytest.approx(torch.exp(torch.tensor(-1.125)).item())
+    assert bump.min().item() >= 1e-3
+    assert torch.equal(bump, bump.flip(0))

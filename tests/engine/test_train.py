@@ -1,0 +1,203 @@
+"""Training: it learns, it writes down the truth, and a killed run goes on as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from segkit.config.errors import InputError, WorkError
+from segkit.engine.console import Console
+from segkit.engine.run import Run
+from segkit.engine.train import train
+from segkit.engine.weights import load_weights
+
+QUIET = Console("quiet")
+FACTS = ("step", "loss", "cross_entropy", "learning_rate", "updates")
+
+
+def trained(recipe, folder: Path, *, resumed: bool = False) -> Run:
+    return train(recipe, folder, Run(folder / "run"), resumed=resumed, device_name="cpu", console=QUIET)
+
+
+def steps_of(run: Run) -> list[tuple]:
+    return [tuple(record[fact] for fact in FACTS) for record in run.records() if record["event"] == "step"]
+
+
+def test_a_run_leaves_the_files_it_promises(tiny, tmp_path):
+    run = trained(tiny(), tmp_path)
+    names = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file() and "tensorboard" not in str(path)}
+    assert names == {
+        "recipe.yaml", "provenance.json", "log.jsonl", "model.json", "model.safetensors",
+        "checkpoints/last.pt", "checkpoints/last.pt.sha256", "checkpoints/best.pt", "checkpoints/best.pt.sha256",
+    }  # fmt: skip
+    events = [record["event"] for record in run.records()]
+    assert events.count("step") == 6
+    assert events.count("validate") == 2
+    assert events[-1] == "end"
+
+
+def test_the_loss_falls(tiny, tmp_path):
+    losses = [loss for _, loss, *_ in steps_of(trained(tiny(train__steps=60, train__validate_every=None, train__checkpoint_every=None), tmp_path))]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+
+
+def test_the_same_seed_gives_the_same_losses_and_weights(tiny, tmp_path):
+    ours, theirs = trained(tiny(), tmp_path / "a"), trained(tiny(), tmp_path / "b")
+    assert steps_of(ours) == steps_of(theirs)
+    assert ours.weights.read_bytes() == theirs.weights.read_bytes()
+
+
+def test_another_seed_gives_other_losses(tiny, tmp_path):
+    assert steps_of(trained(tiny(), tmp_path / "a")) != steps_of(trained(tiny(train__seed=1), tmp_path / "b"))
+
+
+def test_the_kept_weights_are_those_of_the_best_validation(tiny, tmp_path):
+    run = trained(tiny(train__steps=9), tmp_path)
+    validations = {record["step"]: record["mean"] for record in run.records() if record["event"] == "validate"}
+    assert load_weights(run.path, torch.device("cpu")).step == max(validations, key=lambda step: (validations[step], -step))
+
+
+def test_keep_last_keeps_the_last(tiny, tmp_path):
+    assert load_weights(trained(tiny(train__keep="last"), tmp_path).path, torch.device("cpu")).step == 6
+
+
+def test_a_running_mean_is_what_is_saved(tiny, tmp_path):
+    run = trained(tiny(train__average=0.9, train__keep="last"), tmp_path)
+    state = torch.load(run.checkpoints / "last.pt", weights_only=True)
+    kept = load_weights(run.path, torch.device("cpu")).network.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in state["average"].items())
+    assert not all(torch.equal(kept[name], value) for name, value in state["network"].items())
+
+
+def test_realised_sampling_is_logged_with_each_validation(tiny, tmp_path):
+    record = next(record for record in trained(tiny(), tmp_path).records() if record["event"] == "validate")
+    assert set(record["sampled"]) == {"centers", "voxels"}
+    assert sum(record["sampled"]["centers"].values()) == pytest.approx(1)
+    assert record["sampled"]["voxels"]["tumor"] > 0
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"model": {"name": "unet3d", "widths": [4, 8], "dropout": 0.2}, "sampling__patch_shape": [16, 16, 16], "train__average": 0.9},
+        {"model": {"name": "deepmedic", "widths": [4, 4], "residual_after": [], "hidden": [6, 6]}, "train__optimizer": {"name": "adamw"}},
+    ],
+    ids=["deepmedic_tiny", "unet3d", "deepmedic"],
+)
+def test_resuming_is_exact(tiny, tmp_path, extra):
+    whole = trained(tiny(train__steps=6, **extra), tmp_path / "whole")
+    broken = Run(tmp_path / "broken" / "run")
+    # stop after the checkpoint of step 4, two log lines later, as a kill would
+    recipe = tiny(train__steps=6, **extra)
+    stop_at = 5
+
+    class Killed(BaseException):
+        pass
+
+    def kill(run: Run) -> None:
+        from segkit.engine import train as module
+
+        original = module.step
+        calls = iter(range(100))
+
+        def step(*arguments):
+            if next(calls) == stop_at:
+                raise Killed
+            return original(*arguments)
+
+        module.step = step
+        try:
+            train(recipe, tmp_path / "broken", run, device_name="cpu", console=QUIET)
+        except Killed:
+            pass
+        finally:
+            module.step = original
+
+    kill(broken)
+    train(recipe, tmp_path / "broken", broken, resumed=True, device_name="cpu", console=QUIET)
+    assert steps_of(broken) == steps_of(whole)
+    assert broken.weights.read_bytes() == whole.weights.read_bytes()
+    records = [record for record in broken.records() if record["event"] == "validate"]
+    assert [record["dice"] for record in records] == [record["dice"] for record in whole.records() if record["event"] == "validate"]
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_cases(tiny, tmp_path):
+    recipe = tiny(train__optimizer={"name": "sgd", "learning_rate": 1e30}, train__checkpoint_every=None, train__validate_every=None)
+    with pytest.raises(WorkError) as error:
+        trained(recipe, tmp_path)
+    assert error.value.code in ("SK-T050", "SK-T051")
+    if error.value.code == "SK-T050":
+        assert "on a batch of cases Phantom_0" in str(error.value)
+
+
+def test_the_last_good_checkpoint_survives_a_loss_that_is_not_finite(tiny, tmp_path):
+    recipe = tiny(train__steps=4)
+    run = trained(recipe, tmp_path)
+    before = (run.checkpoints / "last.pt").read_bytes()
+    state = torch.load(run.checkpoints / "last.pt", weights_only=True)
+    assert state["step"] == 4
+    from segkit.engine import checkpoint
+
+    next(iter(state["network"].values())).fill_(float("nan"))
+    checkpoint.save(run.checkpoints / "last.pt", state | {"step": 2})
+    poisoned = (run.checkpoints / "last.pt").read_bytes()
+    assert poisoned != before
+    with pytest.raises(WorkError, match="not finite"):
+        trained(recipe, tmp_path, resumed=True)
+    assert (run.checkpoints / "last.pt").read_bytes() == poisoned
+
+
+def test_resuming_a_finished_run_changes_nothing(tiny, tmp_path):
+    run = trained(tiny(), tmp_path)
+    weights = run.weights.read_bytes()
+    trained(tiny(), tmp_path, resumed=True)
+    assert run.weights.read_bytes() == weights
+
+
+def test_a_run_folder_in_use_is_refused(tiny, tmp_path):
+    trained(tiny(), tmp_path)
+    with pytest.raises(InputError, match="SK-T010: this run folder is in use"):
+        trained(tiny(), tmp_path)
+
+
+def test_a_changed_recipe_is_not_resumed(tiny, tmp_path):
+    trained(tiny(), tmp_path)
+    with pytest.raises(InputError) as error:
+        trained(tiny(train__batch_size=3), tmp_path, resumed=True)
+    assert error.value.got == "- batch_size: 2; + batch_size: 3"
+
+
+def launch(recipe: Path, run: Path, resume: bool) -> subprocess.Popen:
+    command = [sys.executable, "-m", "segkit", "train", str(recipe), "--run", str(run), "--device", "cpu", "--quiet", *(["--resume"] if resume else [])]
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_gives_the_losses_of_an_undisturbed_one(tiny_yaml, tmp_path):
+    """kill -9 five times, at moments spread over steps and writes (a checkpoint every second step), then the end."""
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(tiny_yaml.replace("steps: 6", "steps: 60").replace("validate_every: 3", "validate_every: 20"))
+    assert launch(recipe, tmp_path / "whole", False).wait() == 0
+    broken = Run(tmp_path / "broken")
+    for kill in range(5):
+        process = launch(recipe, broken.path, resume=(broken.checkpoints / "last.pt").exists())
+        before = len(steps_of(broken))
+        while process.poll() is None and len(steps_of(broken)) < before + 6:
+            time.sleep(0.01)
+        time.sleep(0.013 * kill)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if broken.exists() and not (broken.checkpoints / "last.pt").exists():
+            pytest.fail("killed before the first checkpoint: nothing to resume")
+    assert launch(recipe, broken.path, resume=True).wait() == 0
+    ours, theirs = steps_of(broken), steps_of(Run(tmp_path / "whole"))
+    assert ours == theirs
+    assert len(ours) == 60
+    assert json.loads(broken.provenance.read_text())["versions"]["segkit"]
