@@ -1,9 +1,9 @@
 """segkit: 3D medical image segmentation under class imbalance.
 
-    run = segkit.train("recipe.yaml", {"train.steps": 500})
-    model = segkit.load(run.path)
-    label_map = model.predict("scan.nii.gz")
-    scores = segkit.evaluate("predictions/", "labels/")
+run = segkit.train("recipe.yaml", {"train.steps": 500})
+model = segkit.load(run.path)
+label_map = model.predict("scan.nii.gz")
+scores = segkit.evaluate("predictions/", "labels/")
 """
 
 from typing import TYPE_CHECKING, Any

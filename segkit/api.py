@@ -67,14 +67,17 @@ def evaluate(predictions: str | Path, labels: str | Path, classes: Mapping[str, 
 
 
 def channel_case(case: str, paths: Mapping[str, Path], channels: Sequence[str], roi: str | Path | None = None) -> CaseFiles:
-    """A case from named files. Raises InputError where the names are not the model's channels."""
+    """A case from named files. Raises InputError where the names are not the model's channels, or a file is not there."""
     if set(paths) != set(channels):
         raise InputError(
             "SK-I021",
             "the channels are not the model's",
             where=", ".join(str(path) for path in paths.values()),
-            expected=f"{list(channels)}",
-            got=f"{list(paths)}",
+            expected=", ".join(channels),
+            got=", ".join(paths),
             remedy="name each file by its channel: " + ",".join(f"{name}=FILE" for name in channels),
         )
+    for path in (*paths.values(), *([Path(roi)] if roi else [])):
+        if not path.is_file():
+            raise InputError("SK-I022", "no such file", where=path, expected="a NIfTI file")
     return CaseFiles(case, {name: Source(Path(paths[name])) for name in channels}, None, Path(roi) if roi else None)

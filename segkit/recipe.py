@@ -44,7 +44,9 @@ class Train(Settings):
     schedule: Annotated[Schedule, schedules] = Constant()
     regularization: Penalty = Penalty()
     clip_gradient: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
-    average: float | None = Field(None, gt=0, lt=1, description="decay per step of a running mean of the weights, which is then validated and kept")
+    average: float | None = Field(
+        None, gt=0, lt=1, description="decay per step of a running mean of the weights, which is then validated and kept"
+    )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     validate_every: int | None = Field(None, gt=0, description="steps; null: only at the end")
     checkpoint_minutes: float | None = Field(10.0, gt=0)
@@ -66,9 +68,11 @@ class Infer(Settings):
 class Evaluate(Settings):
     """What is scored. regions: unions of classes, scored like a class."""
 
-    metrics: tuple[str, ...] = Field(("dice", "sensitivity", "precision", "hd95", "assd", "nsd"), description="names of the shelf `metrics`")
+    metrics: tuple[str, ...] = Field(
+        ("dice", "sensitivity", "precision", "hd95", "assd", "nsd"), description="names of the shelf `metrics`"
+    )
     nsd_tolerance_mm: float = Field(1.0, gt=0)
-    regions: dict[str, tuple[str, ...]] = {}
+    regions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     convention: Literal["segkit", "brats"] = Field("segkit", description="what an empty mask scores")
 
     @field_validator("metrics")
@@ -80,7 +84,9 @@ class Evaluate(Settings):
 
     def scorers(self) -> tuple[Metric, ...]:
         """The metrics, ready to score."""
-        return tuple(metrics.build({"name": name, "tolerance_mm": self.nsd_tolerance_mm} if name == "nsd" else name) for name in self.metrics)
+        return tuple(
+            metrics.build({"name": name, "tolerance_mm": self.nsd_tolerance_mm} if name == "nsd" else name) for name in self.metrics
+        )
 
 
 class Recipe(Settings):
@@ -98,7 +104,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _asymmetry_needs_rare_classes(self) -> "Recipe":
-        asked = [plugin.name for plugin in (*self.losses, *self.regularizers) if getattr(plugin, "asymmetric", False)]
+        plugins: tuple[Loss | Regularizer, ...] = (*self.losses, *self.regularizers)
+        asked = [plugin.name for plugin in plugins if getattr(plugin, "asymmetric", False)]
         if self.sampling.augment.asymmetric:
             asked.append("sampling.augment")
         if asked and not self.dataset.rare_classes:
@@ -107,8 +114,10 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _plugins_stand_once(self) -> "Recipe":
-        for shelf, plugins in (("losses", self.losses), ("regularizers", self.regularizers)):
-            names = [plugin.name for plugin in plugins]
+        for shelf, names in (
+            ("losses", [loss.name for loss in self.losses]),
+            ("regularizers", [regularizer.name for regularizer in self.regularizers]),
+        ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{shelf}: expected each plug-in once, got {', '.join(twice)} more than once")
@@ -128,7 +137,9 @@ class Recipe(Settings):
         if proportions is not None and set(proportions) not in (set(names), {"background", FOREGROUND}):
             missing, foreign = sorted(set(names) - set(proportions)), sorted(set(proportions) - set(names))
             got = "; ".join(part for part in (f"missing {missing}" * bool(missing), f"unknown {foreign}" * bool(foreign)) if part)
-            mistakes.append(f"sampling.proportions: expected a share for each of {list(names)}, or for background and foreground, got {got}")
+            mistakes.append(
+                f"sampling.proportions: expected a share for each of {list(names)}, or for background and foreground, got {got}"
+            )
         for region, members in self.evaluate.regions.items():
             mistakes += [f"evaluate.regions.{region}: no class is named {name!r}" for name in members if name not in names]
             if region in names:

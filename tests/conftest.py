@@ -1,10 +1,27 @@
-"""Fixtures for the whole suite: where the real volumes are, and one thread, so that numbers repeat."""
+"""Fixtures for the whole suite: where the real volumes are, a fair share of the cores, and tests that need a GPU."""
 
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need a GPU are skipped with a reason where there is none: left out silently, they would seem to pass."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def share_of_the_cores(request: pytest.FixtureRequest) -> None:
+    """Each of several test processes takes its part of the threads: all with all of them are slower than one alone."""
+    processes = getattr(request.config, "workerinput", {"workercount": 1})["workercount"]
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
 
 
 @pytest.fixture(scope="session")

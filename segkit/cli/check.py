@@ -9,13 +9,12 @@ from segkit.cli.session import Session, command
 from segkit.cli.train import Overrides
 
 if TYPE_CHECKING:
-    from segkit.datasets.base import Dataset
-    from segkit.engine.check import Finding
+    from segkit.engine.check import Finding, Plan
     from segkit.engine.console import Console
-    from segkit.volume.preprocess import Preprocess
 
 Subject = Annotated[Path, typer.Argument(metavar="RECIPE.yaml|DATA_DIR", help="A recipe, or a folder with --layout.", show_default=False)]
 Layout = Annotated[Literal["brats", "btcv", "msd", "nnunet"] | None, typer.Option("--layout", help="How the folder is laid out.", show_default=False)]
+Report = Annotated[Path, typer.Option("--report", metavar="FILE", help="Where all findings are written.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,75 +22,74 @@ def add_to(app: typer.Typer) -> None:
 
     @command(app, "check")
     def check(
-        session: Session,
-        subject: Subject,
-        overrides: Overrides = None,
-        layout: Layout = None,
-        report: Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Default: integrity.json beside the recipe.", show_default=False)] = None,
+        session: Session, subject: Subject, overrides: Overrides = None, layout: Layout = None, report: Report = Path("integrity.json")
     ) -> None:
-        """Read every file of a data set and list all that is wrong with it."""
-        import json
-
-        from segkit.config.atomic import atomic
-        from segkit.config.errors import InputError
-        from segkit.engine.check import default_report
-        from segkit.recipe import read
-        from segkit.volume.preprocess import Preprocess
-
-        console, margin = session.console, 0
-        if subject.is_dir():
-            if layout is None:
-                raise InputError("SK-C030", "the layout of the folder is not given", where=subject, expected="--layout brats, btcv, msd or nnunet")
-            dataset, preprocess = dataset_of(subject, layout), Preprocess()
-        else:
-            from segkit.engine.cohort import reach
-
-            recipe = read(subject, tuple(overrides or ()))
-            network = recipe.model.build(len(recipe.dataset.channel_names), len(recipe.class_names()))
-            dataset, preprocess, margin = recipe.dataset, recipe.preprocess, reach(network, recipe.sampling.patch_shape)
-            dataset.splits()
-        findings = findings_of(dataset, preprocess, margin, console)
-        errors = [finding for finding in findings if finding.grade == "error"]
-        path = report or default_report(subject)
-        with atomic(path) as temporary:
-            content = {"subject": str(subject), "errors": len(errors), "findings": [finding.facts() for finding in findings]}
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        console.say(f"{len(errors)} errors, {len(findings) - len(errors)} notices: {path}")
+        """Read every file of a data set, and list at once all that training would stumble over."""
+        plan = planned(subject, tuple(overrides or ()), layout)
+        findings = findings_of(plan, session.console)
+        errors = sum(finding.grade == "error" for finding in findings)
+        write(report, subject, plan, findings)
+        notices = len(findings) - errors
+        counted = f"{_counted(len(plan.cases), 'case')} read, {_counted(errors, 'error')}, {_counted(notices, 'notice')}"
+        hint = " (--verbose shows the notices)" if notices and not session.verbose else ""
+        session.console.say(f"{counted}{hint}: {report}")
         if errors:
             raise typer.Exit(2)
 
 
-def dataset_of(folder: Path, layout: str) -> "Dataset":
-    """A data set with the classes and channels its layout says. Raises InputError where only a recipe can say them."""
-    from pydantic import ValidationError
-
+def planned(subject: Path, overrides: tuple[str, ...], layout: str | None) -> "Plan":
+    """What is to be read. Raises InputError where neither a recipe nor a folder with its layout was named."""
     from segkit.config.errors import InputError
-    from segkit.datasets.base import datasets
+    from segkit.engine.check import plan
+    from segkit.engine.folders import dataset_in
+    from segkit.recipe import read
 
-    try:
-        return datasets.build({"name": layout, "root": folder.resolve(), "split": {"test": 0}})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        remedy = "write a recipe and check that"
-        raise InputError("SK-C031", "this folder needs a recipe", where=folder, got=f"{problem['loc']}: {problem['msg']}", remedy=remedy) from None
+    if layout is not None:
+        if overrides:
+            raise InputError("SK-C031", "overrides belong to a recipe", where="segkit check", got=" ".join(overrides), remedy="leave them or --layout out")
+        if subject.is_file():
+            raise InputError("SK-C032", "--layout belongs to a folder", where=subject, remedy="a recipe says it already: leave it out")
+        return plan(dataset_in(subject, layout))
+    if subject.is_dir():
+        raise InputError("SK-C030", "the layout of the folder is not given", where=subject, expected="--layout brats, btcv, msd or nnunet")
+    recipe = read(subject, overrides)
+    return plan(recipe.dataset, recipe)
 
 
-def findings_of(dataset: "Dataset", preprocess: "Preprocess", margin: int, console: "Console") -> "list[Finding]":
-    """All findings over the data set's cases, printed as they come."""
-    from functools import partial
+def findings_of(plan: "Plan", console: "Console") -> "list[Finding]":
+    """All findings, printed as they come."""
+    from segkit.engine.check import check
 
-    from segkit.engine.check import check_cases
-    from segkit.volume.preprocess import prepare
+    findings: list[Finding] = []
 
-    cases, findings = dataset.find(), []
-    ready = partial(prepare, settings=preprocess, roi=dataset.roi, class_map=dataset.class_map, margin=margin, accept_sform=dataset.accept_sform)
-    with console.track("check", len(cases)) as tracker:
-        for found in check_cases(cases, ready, dataset.class_map.names):
-            findings += found
-            for finding in found:
-                if finding.grade == "error":
-                    typer.echo(finding.block(), err=True)
-                else:
-                    console.detail(finding.block())
-            tracker.advance()
+    def tell(found: "list[Finding]") -> None:
+        findings.extend(found)
+        for finding in found:
+            if finding.grade == "error":
+                typer.echo(finding.block(), err=True)
+            else:
+                console.detail(finding.block())
+
+    tell(list(plan.findings))
+    with console.track("check", len(plan.cases)) as tracker:
+        for position, found in enumerate(check(plan)):
+            tell(found)
+            if position < len(plan.cases):
+                tracker.advance()
     return findings
+
+
+def write(path: Path, subject: Path, plan: "Plan", findings: "list[Finding]") -> None:
+    """`integrity.json`."""
+    import json
+
+    from segkit.config.atomic import atomic
+
+    errors = sum(finding.grade == "error" for finding in findings)
+    content = {"subject": str(subject), "cases": len(plan.cases), "errors": errors, "findings": [finding.facts() for finding in findings]}
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)

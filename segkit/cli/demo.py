@@ -18,11 +18,11 @@ def add_to(app: typer.Typer) -> None:
         steps: Annotated[int | None, typer.Option("--steps", help="Fewer than the recipe's, to see it work.", show_default=False)] = None,
     ) -> None:
         """Phantom scans -> train DeepMedic -> predict -> evaluate."""
-        from segkit.cli.evaluate import show
+        from segkit.cli.scoreboard import show
         from segkit.engine.device import choose_device
         from segkit.engine.evaluate import summarize, write_scores
         from segkit.engine.folders import score_recipe
-        from segkit.engine.infer import Predictor, predict_all, write_index
+        from segkit.engine.infer import Predictor, predict_all
         from segkit.engine.run import Run
         from segkit.engine.train import train
         from segkit.recipe import read
@@ -35,11 +35,8 @@ def add_to(app: typer.Typer) -> None:
         predictor = Predictor.load([run.path], choose_device("auto"))
         cases = recipe.dataset.splits().test
         with console.track("predict", len(cases)) as tracker:
-            outcomes = []
             for outcome in predict_all(predictor, cases, run.predictions, overwrite=True):
-                outcomes.append(outcome)
                 tracker.advance(outcome.case)
-        write_index(run.predictions, predictor, outcomes)
         rows, failed = score_recipe(run.predictions, recipe, "test")
         write_scores(run.path, rows, failed)
         show(summarize(rows))

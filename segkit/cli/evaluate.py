@@ -1,19 +1,28 @@
 """`segkit evaluate`: scores of label maps against labels."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from segkit.cli.session import Session, command, report
 
+if TYPE_CHECKING:
+    from segkit.engine.folders import Scores
 
-Predictions = Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of label maps, or a run with --split.", show_default=False)]
-Labels = Annotated[Path | None, typer.Argument(metavar="LABELS", help="A folder of label maps with the same names.", show_default=False)]
-SplitName = Annotated[Literal["training", "validation", "test"] | None, typer.Option("--split", help="Score a run's predictions of its own cases.", show_default=False)]
-Classes = Annotated[Path | None, typer.Option("--classes", metavar="NAMES.yaml", help="Class names and their label values: {liver: 6, kidneys: [2, 3]}.", show_default=False)]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="RECIPE.yaml", help="Find labels and classes through a recipe's data set.", show_default=False)]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="For scores.csv and summary.json; default: beside the predictions.", show_default=False)]
+Predictions = Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of label maps, or a run.", show_default=False)]
+Labels = Annotated[Path | None, typer.Argument(metavar="LABELS", help="A folder of label maps of the same names.", show_default=False)]
+SplitName = Annotated[
+    Literal["training", "validation", "test"] | None, typer.Option("--split", help="Score a run's predictions of its own cases.", show_default=False)
+]
+Classes = Annotated[
+    Path | None, typer.Option("--classes", metavar="FILE", help="YAML of names and label values: {liver: 6, kidneys: [2, 3]}.", show_default=False)
+]
+Layout = Annotated[
+    Literal["brats", "btcv", "msd", "nnunet"] | None, typer.Option("--layout", help="LABELS is a data set in this layout.", show_default=False)
+]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="Labels and classes of a recipe's data set.", show_default=False)]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: where the predictions are.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,76 +35,75 @@ def add_to(app: typer.Typer) -> None:
         labels: Labels = None,
         split: SplitName = None,
         classes: Classes = None,
+        layout: Layout = None,
         recipe: RecipeFile = None,
         output: Output = None,
     ) -> None:
-        """Score label maps: Dice, sensitivity, precision, HD95, ASSD, NSD."""
+        """Score label maps: Dice, sensitivity, precision, HD95, ASSD, NSD. Writes scores.csv and summary.json."""
+        from segkit.cli.scoreboard import show
         from segkit.config.errors import InputError, WorkError
         from segkit.engine.evaluate import summarize, write_scores
-        from segkit.engine.folders import score_folders, score_recipe
-        from segkit.engine.run import Run
 
         if sum(choice is not None for choice in (labels, split, recipe)) != 1:
             raise InputError("SK-C020", "what to score against is not clear", where="segkit evaluate", expected="exactly one of LABELS, --split, --recipe")
-        if classes is not None and labels is None:
-            raise InputError("SK-C021", "--classes belongs to two folders", where="--classes", remedy="the recipe names the classes already: leave it out")
+        for option, value in (("--classes", classes), ("--layout", layout)):
+            if value is not None and labels is None:
+                raise InputError("SK-C021", f"{option} belongs to LABELS", where=option, remedy="the recipe says it already: leave it out")
         if labels is not None:
-            rows, failed = score_folders(predictions, labels, _class_values(classes))
-            folder = output or predictions
+            rows, failed = against_labels(predictions, labels, classes, layout)
         else:
-            from segkit.recipe import read
-
-            source = recipe or Run(predictions).recipe
-            maps = predictions if recipe else Run(predictions).predictions
-            rows, failed = score_recipe(maps, read(source), split)
-            folder = output or predictions
-        for _, error in failed:
-            report(error)
+            rows, failed = against_recipe(predictions, recipe, split)
+        folder = output or predictions
+        for case, error in failed:
+            report(error, case)
         write_scores(folder, rows, failed)
         if not session.quiet:
             show(summarize(rows))
         session.console.say(f"scores: {folder / 'scores.csv'}")
         if failed:
-            raise WorkError("SK-C022", f"{len(failed)} cases could not be scored", where=folder, got=", ".join(case for case, _ in failed[:10]))
+            cases = len({row.case for row in rows}) + len(failed)
+            what = f"{len(failed)} of {cases} cases could not be scored"
+            raise WorkError("SK-C022", what, where=folder, got=", ".join(case for case, _ in failed[:10]) + ", ..." * (len(failed) > 10))
 
 
-def _class_values(path: Path | None) -> dict[str, tuple[int, ...]] | None:
-    if path is None:
-        return None
+def against_labels(predictions: Path, labels: Path, classes: Path | None, layout: str | None) -> "Scores":
+    """Scores against a folder of label maps, or with `layout` against a data set. A run stands for the folder of its predictions."""
+    from segkit.engine.folders import dataset_in, score_dataset, score_folders
+    from segkit.engine.run import Run
+
+    run = Run(predictions)
+    maps = run.predictions if run.exists() else predictions
+    values = None if classes is None else class_values(classes)
+    if layout is None:
+        return score_folders(maps, labels, values)
+    return score_dataset(maps, dataset_in(labels, layout, values))
+
+
+def against_recipe(predictions: Path, recipe: Path | None, split: str | None) -> "Scores":
+    """Scores against the data set of a recipe, or of the run itself: the cases of a split, or those that were predicted."""
+    from segkit.config.errors import InputError
+    from segkit.engine.folders import score_recipe
+    from segkit.engine.run import Run
+    from segkit.recipe import read
+
+    run = Run(predictions)
+    if recipe is not None:
+        return score_recipe(run.predictions if run.exists() else predictions, read(recipe), None)
+    if not run.recipe.is_file():
+        raise InputError("SK-C024", "this is no run", where=predictions, expected=f"a run folder with {run.recipe.name}", remedy="name LABELS or --recipe")
+    if not run.predictions.is_dir():
+        remedy = f"segkit predict {predictions} --split {split}"
+        raise InputError("SK-C025", "this run has no predictions", where=run.predictions, remedy=remedy)
+    return score_recipe(run.predictions, read(run.recipe), split)
+
+
+def class_values(path: Path) -> dict[str, tuple[int, ...]]:
+    """Class names and their label values from a YAML file. Raises InputError where it holds anything else."""
     from segkit.config.errors import InputError
     from segkit.config.yaml import load
 
     values = {str(name): tuple(value) if isinstance(value, list) else (value,) for name, value in load(path).value.items()}
     if not values or not all(type(number) is int for group in values.values() for number in group):
-        raise InputError("SK-C023", "the class names cannot be read", where=path, expected="{name: value or list of values}, whole numbers", got=str(values))
+        got = ", ".join(f"{name}: {list(group)}" for name, group in values.items()) or "nothing"
+        raise InputError("SK-C023", "the class names cannot be read", where=path, expected="{name: value or list of values}, whole numbers", got=got)
     return values
-
-
-def show(summary: list) -> None:
-    """The table: per class and metric mean, standard deviation, and the number of cases in it and left out."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="mean ± standard deviation over cases (n = cases in the mean)")
-    metrics = list(dict.fromkeys(entry.metric for entry in summary))
-    units = {entry.metric: entry.unit for entry in summary}
-    table.add_column("class")
-    for metric in metrics:
-        table.add_column(f"{metric} {units[metric]}".strip(), justify="right")
-    table.add_column("missed", justify="right")
-    table.add_column("spurious", justify="right")
-    table.add_column("absent", justify="right")
-    for structure in dict.fromkeys(entry.structure for entry in summary):
-        entries = {entry.metric: entry for entry in summary if entry.structure == structure}
-        first = entries[metrics[0]]
-        table.add_row(structure, *(_cell(entries[metric]) for metric in metrics), str(first.missed), str(first.spurious), str(first.absent))
-    Console(highlight=False).print(table)
-
-
-def _cell(entry: object) -> str:
-    mean, std, cases, unit = (getattr(entry, name) for name in ("mean", "std", "cases", "unit"))
-    if mean is None:
-        return "n/a"
-    digits = 2 if unit == "mm" else 3
-    spread = "" if std is None else f" ± {std:.{digits}f}"
-    return f"{mean:.{digits}f}{spread} ({cases})"

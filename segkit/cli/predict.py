@@ -1,5 +1,6 @@
 """`segkit predict`: label maps of new scans, or of a recipe's own cases."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -42,28 +43,29 @@ def add_to(app: typer.Typer) -> None:
         """Predict label maps in the scans' own geometry."""
         from segkit.config.errors import InputError, WorkError
         from segkit.engine.device import choose_device
-        from segkit.engine.infer import Predictor, predict_all, write_index
+        from segkit.engine.infer import Predictor, predict_all
         from segkit.engine.run import Run
 
         if sum(choice is not None for choice in (input or None, channels, split)) != 1:
             raise InputError("SK-C010", "what to predict is not clear", where="segkit predict", expected="exactly one of --input, --channels, --split")
-        if output is None and split is None:
+        if output is None and (split is None or len(models) > 1):
             raise InputError("SK-C011", "no place for the label maps", where="segkit predict", expected="--output DIR")
         predictor = Predictor.load(models, choose_device(device))
         cases = chosen_cases(predictor, input, channels, split, roi)
-        folder = output or Run(models[0]).predictions
-        console, outcomes = session.console, []
+        folder, console, outcomes = output or Run(models[0]).predictions, session.console, []
         with console.track("predict", len(cases)) as tracker:
             for outcome in predict_all(predictor, cases, folder, with_probabilities=probabilities, mirror=mirror, overwrite=overwrite):
                 outcomes.append(outcome)
                 tracker.advance(outcome.case)
                 if outcome.error is not None:
-                    report(outcome.error)
-        write_index(folder, predictor, outcomes)
+                    report(outcome.error, outcome.case)
         failed = [outcome.case for outcome in outcomes if outcome.error is not None]
-        console.say(f"{len(outcomes) - len(failed)} of {len(outcomes)} cases in {folder}")
+        skipped = sum(outcome.skipped for outcome in outcomes)
+        already = f", {skipped} were there already (--overwrite predicts them again)" if skipped else ""
+        console.say(f"{len(outcomes) - len(failed) - skipped} of {len(outcomes)} cases predicted{already}: {folder}")
         if failed:
-            raise WorkError("SK-C012", f"{len(failed)} of {len(outcomes)} cases could not be predicted", where=folder, got=", ".join(failed))
+            got = ", ".join(failed[:10]) + ", ..." * (len(failed) > 10)
+            raise WorkError("SK-C012", f"{len(failed)} of {len(outcomes)} cases could not be predicted", where=folder, got=got)
 
 
 def chosen_cases(predictor: "Predictor", paths: list[Path] | None, channels: str | None, split: str | None, roi: Path | None) -> "list[CaseFiles]":
@@ -74,7 +76,8 @@ def chosen_cases(predictor: "Predictor", paths: list[Path] | None, channels: str
     from segkit.config.errors import InputError
 
     if channels is not None:
-        return [channel_case(_stem(channels), _named(channels), predictor.channels, roi)]
+        named = files_by_channel(channels)
+        return [channel_case(case_id(*next(iter(named.items()))), named, predictor.channels, roi)]
     if split is not None:
         cases = list(getattr(predictor.recipe.dataset.splits(), split))
         if not cases:
@@ -88,21 +91,24 @@ def chosen_cases(predictor: "Predictor", paths: list[Path] | None, channels: str
     if roi is not None:
         if len(cases) != 1:
             raise InputError("SK-C015", "--roi belongs to one case", where="--roi", expected="one case", got=f"{len(cases)}")
+        if not roi.is_file():
+            raise InputError("SK-C017", "no such ROI mask", where=roi, expected="a NIfTI file")
         cases = [replace(cases[0], roi=roi)]
     return cases
 
 
-def _named(channels: str) -> dict[str, Path]:
+def files_by_channel(channels: str) -> dict[str, Path]:
+    """`t1c=a.nii.gz,flair=b.nii.gz` as a mapping. A comma in a path is none between two channels."""
     from segkit.config.errors import InputError
 
-    pairs = [part.partition("=") for part in channels.split(",")]
-    if not all(name and path for name, _, path in pairs):
+    pairs = [part.partition("=") for part in re.split(r",(?=[^,=/]+=)", channels)]
+    named = {name.strip(): Path(path.strip()).expanduser() for name, _, path in pairs}
+    if not all(name.strip() and path.strip() for name, _, path in pairs) or len(named) < len(pairs):
         raise InputError("SK-C016", "--channels cannot be read", where="--channels", expected="t1c=a.nii.gz,flair=b.nii.gz", got=channels)
-    return {name.strip(): Path(path.strip()) for name, _, path in pairs}
+    return named
 
 
-def _stem(channels: str) -> str:
-    """The case id of named files: the first file's name without suffix and channel."""
-    name, path = next(iter(_named(channels).items()))
+def case_id(channel: str, path: Path) -> str:
+    """The name of a case of named files: that of a file, without suffix and channel."""
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    return stem.removesuffix(name).rstrip("_-") or stem
+    return stem.removesuffix(channel).rstrip("_-") or stem

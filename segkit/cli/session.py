@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segkit.config.errors import SegkitError
+from segkit.config.errors import SegkitError, WorkError
+from segkit.config.plugins import FAULTS, blame, load_plugin
 
 if TYPE_CHECKING:
     from segkit.engine.console import Console
@@ -58,27 +59,43 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
 
 
 def _begin(work: Callable[..., None], common: dict[str, Any], options: dict[str, Any]) -> None:
-    from segkit.config.plugins import load_plugin
-
     for path in common["plugin"] or ():
         load_plugin(path)
     work(Session(common["quiet"], common["verbose"]), **options)
 
 
 def with_errors(work: Callable[[], None], debug: bool) -> None:
-    """Run; a SegkitError is printed as its block and ends with its status, Ctrl-C with 130."""
+    """Run; an error a user can act on is printed as its block and ends with its status, Ctrl-C with 130. A bug keeps its traceback."""
     try:
         work()
-    except SegkitError as error:
-        if debug:
-            traceback.print_exc()
-        print(error.block(), file=sys.stderr)
-        raise typer.Exit(error.exit_status) from None
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise typer.Exit(130) from None
+    except (SegkitError, *FAULTS) as error:
+        known = readable(error)
+        if known is None:
+            raise
+        if debug:
+            traceback.print_exc()
+        report(known)
+        raise typer.Exit(known.exit_status) from None
 
 
-def report(error: SegkitError) -> None:
-    """Print an error that does not end the command."""
-    print(error.block(), file=sys.stderr)
+def readable(error: BaseException) -> SegkitError | None:
+    """The error as a user can act on it: a fault of a plug-in's line, of the disk or of the memory too. None: a bug of segkit."""
+    if isinstance(error, SegkitError):
+        return error
+    if isinstance(error, BrokenPipeError):  # of `segkit ... | head`: nobody reads on, and nobody wants to be told
+        return None
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        remedy = "lower train.batch_size or sampling.patch_shape to train, infer.tile_shape to predict"
+        return WorkError("SK-C002", "out of memory", got=str(error).splitlines()[0] if str(error) else None, remedy=remedy)
+    fault = blame(error)
+    if fault is None and isinstance(error, OSError):
+        return WorkError("SK-C003", "a file cannot be read or written", where=error.filename, got=error.strerror or str(error))
+    return fault
+
+
+def report(error: SegkitError, case: str | None = None) -> None:
+    """Print an error; `case` is the one it stopped, where the command goes on."""
+    print(f"case {case}: {error.block()}" if case else error.block(), file=sys.stderr)

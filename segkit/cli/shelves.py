@@ -2,11 +2,14 @@
 
 from enum import StrEnum
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segkit.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from segkit.config.registry import PluginFacts, Registry
 
 
 class Shelf(StrEnum):
@@ -21,15 +24,32 @@ class Shelf(StrEnum):
     SCHEDULES = "schedules"
 
 
+Name = Annotated[Shelf | None, typer.Argument(metavar="SHELF", help="One of: " + ", ".join(Shelf) + ". None: all, by name.", show_default=False)]
+
+
 def add_to(app: typer.Typer) -> None:
     """File the command."""
 
     @command(app, "list")
-    def shelf(session: Session, name: Annotated[Shelf, typer.Argument(metavar="SHELF", help="One of: " + ", ".join(Shelf), show_default=False)]) -> None:
+    def shelf(session: Session, name: Name = None) -> None:
         """List the plug-ins of a shelf with their fields and defaults."""
-        registry = getattr(import_module(f"segkit.{name}.base"), name.value)
-        for plugin in registry.describe():
-            typer.echo(f"{plugin.name}: {plugin.summary}")
-            for field in plugin.fields:
-                default = "required" if field.default is None else f"default {field.default}"
-                typer.echo(f"    {field.name}: {field.type}, {default}" + (f"; {field.description}" if field.description else ""))
+        if name is None:
+            for every in Shelf:
+                typer.echo(f"{every}: {', '.join(registry(every)) or 'none'}")
+        else:
+            for plugin in registry(name).describe():
+                typer.echo("\n".join(described(plugin)))
+
+
+def registry(shelf: Shelf) -> "Registry":
+    """The plug-ins of a shelf."""
+    return getattr(import_module(f"segkit.{shelf}.base"), shelf.value)
+
+
+def described(plugin: "PluginFacts") -> list[str]:
+    """A line on a plug-in, then one a field."""
+    lines = [f"{plugin.name}: {plugin.line}"]
+    for field in plugin.fields:
+        default = "required" if field.default is None else f"default {field.default}"
+        lines.append(f"    {field.name}: {field.expected}, {default}" + (f"; {field.description}" if field.description else ""))
+    return lines

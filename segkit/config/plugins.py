@@ -8,13 +8,15 @@ from types import ModuleType
 
 from segkit.config.errors import InputError
 
-# All that Python and pydantic raise for a fault in a module's body.
-_FAULTS = (
+PREFIX = "segkit_plugin_"  # of the modules' names
+# All that Python, pydantic and torch raise for a fault in a plug-in.
+FAULTS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
     ImportError,
     LookupError,
+    MemoryError,
     NameError,
     OSError,
     RuntimeError,
@@ -34,7 +36,7 @@ def load_plugin(path: Path) -> ModuleType:
         raise InputError("SK-R050", "the plug-in file does not exist", where=path)
     if path.suffix != ".py":
         raise InputError("SK-R051", "a plug-in is a Python file", where=path, expected="a name that ends with .py")
-    name, file = f"segkit_plugin_{path.stem}", str(path.resolve())
+    name, file = f"{PREFIX}{path.stem}", str(path.resolve())
     if name in sys.modules:
         module = sys.modules[name]
         if module.__file__ != file:
@@ -42,6 +44,17 @@ def load_plugin(path: Path) -> ModuleType:
             raise InputError("SK-R052", "two plug-in files have one name", where=path, got=got, remedy="rename one")
         return module
     return _run(name, file, path)
+
+
+def blame(error: BaseException) -> InputError | None:
+    """The error as a fault of a plug-in (SK-R054), with the deepest line of the user's files that it came through. None: it came through none."""
+    files = {str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(PREFIX)}
+    lines = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    if not lines:
+        return None
+    got = f"{type(error).__name__}: {error}".splitlines()[0]
+    remedy = "mend the plug-in; --debug shows the whole traceback"
+    return InputError("SK-R054", "a plug-in fails", where=lines[-1], got=got, remedy=remedy)
 
 
 def _run(name: str, file: str, path: Path) -> ModuleType:
@@ -52,7 +65,7 @@ def _run(name: str, file: str, path: Path) -> ModuleType:
     sys.modules[name] = module  # as an import does: dataclasses and pydantic look their module up
     try:
         spec.loader.exec_module(module)
-    except _FAULTS as error:
+    except FAULTS as error:
         del sys.modules[name]
         got = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
         raise InputError("SK-R053", "the plug-in file fails", where=_place(error, file, path), got=got) from error

@@ -1,15 +1,18 @@
 """Integrity of data and recipe: every finding at once, nothing trained."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 from segkit.config.errors import InputError, SegkitError
-from segkit.volume.case import Case, CaseFiles
+from segkit.datasets.base import Dataset
+from segkit.datasets.split import Splits
+from segkit.recipe import Recipe
+from segkit.volume.geometry import Shape
 
+T = TypeVar("T")
 Grade = Literal["error", "notice"]
+SIDES = ("training", "validation", "test")
 TOGETHER = 2  # cases read at once: more would only hold more volumes in memory
 
 
@@ -33,51 +36,157 @@ class Finding:
         return cls("error", error.code, case, error.what, where, error.expected, error.got, error.remedy)
 
     def block(self) -> str:
-        """As errors are printed, with the case in front."""
+        """As errors are printed, with grade and case in front."""
         facts = InputError(self.code, self.what, where=self.where, expected=self.expected, got=self.got, remedy=self.remedy)
-        return f"{self.grade}{f' in case {self.case}' if self.case else ''}: {facts.block()}"
+        return f"{self.grade}{f', case {self.case}' if self.case else ''}: {facts.block()}"
 
     def facts(self) -> dict[str, str | None]:
         """For `integrity.json`."""
         return asdict(self)
 
 
-def check_cases(cases: Sequence[CaseFiles], prepare: Callable[[CaseFiles], Case], names: Sequence[str]) -> Iterator[list[Finding]]:
+@dataclass(frozen=True)
+class Plan:
+    """What is to be read, and what was found on the way to it. network and splits: None without a recipe, or where they are not to be had."""
+
+    dataset: Dataset
+    recipe: Recipe | None
+    network: Network | None
+    class_map: ClassMap | None
+    cases: Sequence[CaseFiles]
+    splits: Splits | None
+    findings: Sequence[Finding]
+
+    def prepare(self, files: CaseFiles) -> Case:
+        """Reads and preprocesses a case as training would."""
+        margin = reach(self.network, self.recipe.sampling.patch_shape) if self.recipe and self.network else 0
+        settings = self.recipe.preprocess if self.recipe else Preprocess()
+        dataset = self.dataset
+        return prepare(files, settings, roi=dataset.roi, class_map=self.class_map, margin=margin, accept_sform=dataset.accept_sform)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of a case that could be read. counts: labeled ROI voxels by class index, none without a label. images: their SHA-256."""
+
+    case: str
+    shape: Shape
+    counts: tuple[int, ...]
+    images: str
+
+
+def plan(dataset: Dataset, recipe: Recipe | None = None) -> Plan:
+    """Look at everything but the voxels: the network and its patch, the classes, the files' names, the split."""
+    findings: list[Finding] = []
+
+    def found(look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except InputError as error:
+            findings.append(Finding.of(error))
+            return None
+
+    network = found(lambda: _network(recipe)) if recipe else None
+    class_map = found(lambda: dataset.class_map)
+    cases, splits = found(dataset.find), None
+    if cases is None:
+        cases = _usable(dataset)
+    elif recipe:
+        splits = found(dataset.splits)
+    return Plan(dataset, recipe, network, class_map, cases, splits, findings)
+
+
+def check(plan: Plan) -> Iterator[list[Finding]]:
     """Findings of each case, in order, then of all together: every file is read to its end and preprocessed as training would."""
-    present = [0] * len(names)
+    seen: list[Seen] = []
     with ThreadPoolExecutor(TOGETHER) as pool:
-        for files, found in zip(cases, pool.map(lambda files: _check_case(files, prepare), cases), strict=True):
-            findings, counts = found
-            present = [total + count for total, count in zip(present, counts or [0] * len(names), strict=True)]
-            if files.label is None:
-                findings.append(Finding("notice", "SK-D090", files.id, "no label: this case can be predicted, not trained on"))
+        for case, findings in pool.map(lambda files: _read(files, plan.prepare), plan.cases):
+            seen += [case] if case else []
             yield findings
-    empty = [name for name, count in zip(names, present, strict=True) if not count]
-    if empty:
-        yield [
-            Finding(
-                "error",
-                "SK-D091",
-                None,
-                f"no case holds a voxel of {', '.join(empty)}",
-                expected="every class in at least one label, inside the ROI",
-                remedy="check the class map against the label files",
-            )
-        ]
+    yield [*_classes(plan, seen), *_patch(plan, seen), *_twins(plan, seen)]
 
 
-def _check_case(files: CaseFiles, prepare: Callable[[CaseFiles], Case]) -> tuple[list[Finding], list[int] | None]:
+def _network(recipe: Recipe) -> Network:
+    network = recipe.model.build(len(recipe.dataset.channel_names), len(recipe.class_names()))
+    network.lattices(recipe.sampling.patch_shape)  # refuses a patch that does not suit it
+    return network
+
+
+def _usable(dataset: Dataset) -> list[CaseFiles]:
+    """The complete cases among others, so that one missing file does not hide what is wrong with the rest."""
+    if not dataset.root.is_dir():
+        return []
+    try:
+        candidates = dataset.locate(dataset.root)
+    except InputError:  # said already: nothing can be found at all
+        return []
+    return list({candidate.files.id: candidate.files for candidate in candidates if not candidate.problems}.values())
+
+
+def _read(files: CaseFiles, prepare: Callable[[CaseFiles], Case]) -> tuple[Seen | None, list[Finding]]:
     try:
         case = prepare(files)
     except InputError as error:
-        return [Finding.of(error, files.id)], None
+        return None, [Finding.of(error, files.id)]
     findings = [Finding("notice", "SK-V099", files.id, notice) for notice in case.notices]
+    if case.outside:
+        findings.append(Finding("notice", "SK-D095", files.id, f"{case.outside} voxels of a class lie far outside the ROI: they train nothing"))
+    counts: tuple[int, ...] = ()
     if case.label is None:
-        return findings, None
-    inside = case.label[case.roi]
-    return findings, [int((inside == index).sum()) for index in range(case.classes)]
+        findings.append(Finding("notice", "SK-D090", files.id, "no label: this case can be predicted, not trained on"))
+    else:
+        inside = np.bincount(case.label[case.roi], minlength=case.classes)
+        counts = tuple(int(count) for count in inside[: case.classes])
+    return Seen(files.id, case.roi.shape, counts, hashlib.sha256(case.image.tobytes()).hexdigest()), findings
 
 
-def default_report(path: Path) -> Path:
-    """Where `integrity.json` goes by default: the working directory, since data sets are never written to."""
-    return Path.cwd() / "integrity.json" if path.is_dir() else path.resolve().parent / "integrity.json"
+def _classes(plan: Plan, seen: Sequence[Seen]) -> Iterator[Finding]:
+    """Classes that no case holds, or no case of a side. Silent where a case could not be read: it may hold them."""
+    if plan.class_map is None or not seen or len(seen) < len(plan.cases):
+        return
+    names = plan.class_map.names
+    empty = _absent(names, seen)
+    if empty:
+        expected, remedy = "every class in at least one label, inside the ROI", "check dataset.classes against the label files"
+        yield Finding("error", "SK-D091", None, f"no case holds a voxel of {', '.join(empty)}", expected=expected, remedy=remedy)
+    for side in ("training", "test") if plan.splits else ():
+        ids = {files.id for files in getattr(plan.splits, side)}
+        missing = [name for name in _absent(names, [case for case in seen if case.case in ids]) if name not in empty]
+        if missing and ids:
+            grade: Grade = "error" if side == "training" and _drawn(plan, missing) else "notice"
+            yield Finding(grade, "SK-D092", None, f"no {side} case holds a voxel of {', '.join(missing)}", remedy="change dataset.split")
+
+
+def _absent(names: Sequence[str], seen: Sequence[Seen]) -> list[str]:
+    return [name for index, name in enumerate(names) if not any(case.counts and case.counts[index] for case in seen)]
+
+
+def _drawn(plan: Plan, names: Sequence[str]) -> bool:
+    """Whether the sampler is asked for a center of one of these classes."""
+    return plan.recipe is not None and any(plan.recipe.proportions().get(name, 0) > 0 for name in names)
+
+
+def _patch(plan: Plan, seen: Sequence[Seen]) -> Iterator[Finding]:
+    if plan.recipe is None or plan.network is None or plan.splits is None:
+        return
+    shapes = {case.case: case.shape for case in seen}
+    ids = [files.id for files in plan.splits.training]
+    if all(case in shapes for case in ids):
+        try:
+            check_patch(plan.recipe.sampling.patch_shape, plan.network, [shapes[case] for case in ids])
+        except InputError as error:
+            yield Finding.of(error)
+
+
+def _twins(plan: Plan, seen: Sequence[Seen]) -> Iterator[Finding]:
+    """Cases with the same images: an error where they stand on two sides of the split, since one then tests what it was trained on."""
+    groups: dict[str, list[str]] = {}
+    for case in seen:
+        groups.setdefault(case.images, []).append(case.case)
+    side_of = {files.id: side for side in SIDES for files in getattr(plan.splits, side, ())}
+    for twins in groups.values():
+        if len(twins) > 1:
+            sides = {side_of[case] for case in twins if case in side_of}
+            grade: Grade = "error" if len(sides) > 1 else "notice"
+            got = ", ".join(f"{case} ({side_of[case]})" if case in side_of else case for case in twins)
+            yield Finding(grade, "SK-D094", None, "cases with the same images", expected="each scan once", got=got, remedy="remove all but one")

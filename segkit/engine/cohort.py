@@ -39,25 +39,21 @@ class Cohort:
 
 
 def reach(network: Network, shape: Shape) -> int:
-    """How far the network's lattices reach beyond its output, voxels, largest over axes and sides."""
-    lattices = network.lattices(shape)
-    low = [-offset for lattice in lattices for offset in lattice.offset]
-    high = [
-        offset + lattice.stride * (count - 1) - (size - 1)
-        for lattice in lattices
-        for offset, count, size in zip(lattice.offset, lattice.shape, shape, strict=True)
-    ]
-    return max(0, *low, *high)
+    """How far the network's lattices may reach beyond its output, in voxels, whatever the output's shape.
+
+    On the low side a lattice of stride s begins at its offset; on the high side it covers the last cell, up to s - 1 voxels more.
+    """
+    return max(0, *(lattice.stride - 1 - offset for lattice in network.lattices(shape) for offset in lattice.offset))
 
 
-def preparer(recipe: Recipe, network: Network) -> Callable[[CaseFiles], Case]:
-    """Reads and preprocesses a case as the recipe says; the crop keeps what the network's lattices reach."""
+def preparer(recipe: Recipe, margin: int) -> Callable[[CaseFiles], Case]:
+    """Reads and preprocesses a case as the recipe says; the crop keeps `margin` voxels around the ROI, for the network's lattices."""
     return partial(
         prepare,
         settings=recipe.preprocess,
         roi=recipe.dataset.roi,
         class_map=recipe.dataset.class_map,
-        margin=reach(network, recipe.sampling.patch_shape),
+        margin=margin,
         accept_sform=recipe.dataset.accept_sform,
     )
 
@@ -74,20 +70,41 @@ def gather(recipe: Recipe, network: Network, folder: Path, console: Console) -> 
         "classes": {name: list(values) for name, values in recipe.dataset.class_map.classes.items()},
         "background": recipe.dataset.background,
         "ignore": recipe.dataset.ignore,
-        "margin": reach(network, recipe.sampling.patch_shape),
+        "margin": (margin := reach(network, recipe.sampling.patch_shape)),
     }
     with console.track("preprocess", len(cases)) as tracker:
-        store = Store.build(cases, recipe.preprocess.store or folder / ".segkit" / "store", settings, preparer(recipe, network), lambda *_: tracker.advance())
+        store = Store.build(
+            cases,
+            recipe.preprocess.store or folder / ".segkit" / "store",
+            settings,
+            preparer(recipe, margin),
+            lambda *_: tracker.advance(),
+        )
+    check_patch(recipe.sampling.patch_shape, network, [store.case(files.id).native.network_shape for files in splits.training])
     return Cohort(splits.training, splits.validation, store)
+
+
+def check_patch(patch: Shape, network: Network, volumes: Sequence[Shape]) -> None:
+    """Refuse a patch larger along an axis than every volume [X, Y, Z] filled up to the network's multiple: its rim is always outside."""
+    most = [-(-max(extents) // factor) * factor for extents, factor in zip(zip(*volumes, strict=True), network.multiple, strict=True)]
+    if any(size > limit for size, limit in zip(patch, most, strict=True)):
+        raise InputError(
+            "SK-T032",
+            "the patch is larger than every training volume",
+            where="sampling.patch_shape",
+            expected=f"at most {most} voxels (X, Y, Z; preprocessed and cropped)",
+            got=str(list(patch)),
+            remedy="lower sampling.patch_shape",
+        )
 
 
 def make_loader(cohort: Cohort, recipe: Recipe, network: Network, device: torch.device, console: Console) -> Loader:
     """The sampler over the cohort's training cases; says where the volumes live and why."""
     cases = [cohort.store.case(files.id) for files in cohort.training]
-    place, reason = choose_residence(recipe.sampling.residence, sum(case.image.nbytes + case.label.nbytes for case in cases), device)
+    place, reason = choose_residence(recipe.sampling.residence, sum(case.image.nbytes + case.roi.nbytes for case in cases), device)
     console.say(f"training volumes: {place} ({reason})")
     balance = Balance(
-        [Voxels(case.voxels, case.offsets, case.label.shape) for case in cases],
+        [Voxels(case.voxels, case.offsets, case.native.network_shape) for case in cases],
         recipe.class_names(),
         recipe.proportions(),
         recipe.sampling.case_first,
@@ -107,8 +124,8 @@ def make_loader(cohort: Cohort, recipe: Recipe, network: Network, device: torch.
 
 def resident(case: StoredCase, place: Place, device: torch.device) -> Resident:
     """A stored case as tensors: memory-mapped, in RAM, or on the device."""
-    arrays = [case.image, case.label] if place == "disk" else [np.array(case.image), np.array(case.label)]
-    image, label = (torch.from_numpy(array) for array in arrays)
+    assert case.label is not None, "training cases have labels: the split checks it"
+    image, label = (torch.from_numpy(array if place == "disk" else np.array(array)) for array in (case.image, case.label))
     if place == "device":
         image, label = image.to(device), label.to(device)
     return Resident(case.id, image, label, case.native.network_spacing_mm)

@@ -52,7 +52,14 @@ class Console:
         if self.verbosity == "quiet":
             yield Tracker(None, None)
         elif self._rich.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                Rate(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
             with Progress(*columns, console=self._rich) as bar:
                 yield Tracker(bar, bar.add_task(what, total=total, completed=done, note=""))
         else:
@@ -88,4 +95,7 @@ class Lines(Tracker):
         self._said = now
         rate = (self._done - self._first) / max(now - self._began, 1e-9)
         left = (self._total - self._done) / rate
-        self._rich.print(f"{now - self._began:7.0f} s  {self._what} {self._done}/{self._total}  {rate:.2f}/s  {left:.0f} s left  {note}".rstrip(), markup=False)
+        self._rich.print(
+            f"{now - self._began:7.0f} s  {self._what} {self._done}/{self._total}  {rate:.2f}/s  {left:.0f} s left  {note}".rstrip(),
+            markup=False,
+        )

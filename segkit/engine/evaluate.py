@@ -49,7 +49,7 @@ class Scoring:
     def of(cls, recipe: Recipe) -> "Scoring":
         """As the recipe says; every class, then its regions."""
         names = recipe.class_names()
-        regions = {name: (index,) for index, name in enumerate(names) if index}
+        regions: dict[str, tuple[int, ...]] = {name: (index,) for index, name in enumerate(names) if index}
         regions |= {region: tuple(names.index(member) for member in members) for region, members in recipe.evaluate.regions.items()}
         return cls(recipe.evaluate.scorers(), regions, recipe.dataset.class_map, recipe.evaluate.convention)
 
@@ -65,7 +65,7 @@ class Scoring:
     def score_files(self, case: str, prediction: Path, label: Path, accept_sform: bool = False) -> list[Row]:
         """The same from two files. Raises InputError where they are not on one grid: nothing is resampled silently."""
         ours, theirs = (nifti.read_label(path, accept_sform=accept_sform) for path in (prediction, label))
-        differs = same_grid(ours.array.shape, ours.affine, theirs.array.shape, theirs.affine)  # type: ignore[arg-type]
+        differs = same_grid(ours.array.shape, ours.affine, theirs.array.shape, theirs.affine)
         if differs:
             raise InputError(
                 "SK-E001",
@@ -75,11 +75,13 @@ class Scoring:
                 got=differs,
                 remedy="predict again on the labelled scan, or resample one of them",
             )
-        indices = (self.class_map.encode(volume.array, str(path)) for volume, path in ((ours, prediction), (theirs, label)))
-        return self.rows(case, *indices, theirs.spacing_mm)  # type: ignore[misc]
+        found, wanted = self.class_map.encode(ours.array, str(prediction)), self.class_map.encode(theirs.array, str(label))
+        return self.rows(case, found, wanted, theirs.spacing_mm)
 
 
-def score_all(scoring: Scoring, cases: Sequence[tuple[str, Path, Path]], accept_sform: bool = False) -> tuple[list[Row], list[tuple[str, SegkitError]]]:
+def score_all(
+    scoring: Scoring, cases: Sequence[tuple[str, Path, Path]], accept_sform: bool = False
+) -> tuple[list[Row], list[tuple[str, SegkitError]]]:
     """Rows of every (case, prediction, label), and the cases that could not be scored with their errors. Cases run side by side."""
     rows: list[Row] = []
     failed: list[tuple[str, SegkitError]] = []
@@ -180,5 +182,3 @@ def dice_scoring(recipe: Recipe) -> Scoring:
     """Dice of every class, for validation."""
     names = recipe.class_names()
     return Scoring((Dice(),), {name: (index,) for index, name in enumerate(names) if index}, recipe.dataset.class_map)
-
-

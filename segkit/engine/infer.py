@@ -1,6 +1,5 @@
 """Prediction: from a case's files to a label map in the scan's own geometry."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +9,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from segkit.config.atomic import atomic
 from segkit.config.errors import InputError, SegkitError
-from segkit.engine.cohort import preparer
+from segkit.engine.cohort import preparer, reach
 from segkit.engine.device import Precision, choose_precision
+from segkit.engine.index import Facts, Index
 from segkit.engine.tiles import EXACT_TILE, probabilities
 from segkit.engine.weights import Trained, load_weights
 from segkit.models.base import Network, Shape
@@ -23,6 +22,7 @@ from segkit.volume.case import Case, CaseFiles
 from segkit.volume.geometry import Native
 from segkit.volume.labels import ClassMap
 from segkit.volume.nifti import Volume
+from segkit.volume.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ def tile_for(network: Network, recipe: Recipe) -> Shape:
     return EXACT_TILE if network.exact else recipe.sampling.patch_shape
 
 
-def predict_case(members: Sequence[tuple[Network, Recipe]], case: Case, device: torch.device, precision: Precision, mirror: bool | None = None) -> Prediction:
+@torch.inference_mode()
+def predict_case(
+    members: Sequence[tuple[Network, Recipe]], case: Case, device: torch.device, precision: Precision, mirror: bool | None = None
+) -> Prediction:
     """Mean of the members' probabilities, the most probable class, kept parts, and back to the native grid."""
     began = time.perf_counter()
     image = torch.from_numpy(np.array(case.image)).to(device)
@@ -74,6 +77,10 @@ def keep_largest(indices: np.ndarray, index: int) -> None:
         indices[(parts > 0) & (parts != sizes.argmax())] = 0
 
 
+def _without_store(recipe: Recipe) -> Preprocess:
+    return recipe.preprocess.model_copy(update={"store": None})
+
+
 class Predictor:
     """A trained model, or several as an ensemble, ready for scans."""
 
@@ -84,7 +91,7 @@ class Predictor:
             for what, ours, theirs in (
                 ("channels", first.dataset.channel_names, member.recipe.dataset.channel_names),
                 ("classes", first.dataset.class_map.classes, member.recipe.dataset.class_map.classes),
-                ("preprocess", first.preprocess, member.recipe.preprocess),
+                ("preprocess", _without_store(first), _without_store(member.recipe)),
             ):
                 if ours != theirs:
                     raise InputError(
@@ -98,8 +105,8 @@ class Predictor:
         self.recipe: Recipe = first
         self.precision = choose_precision(first.train.precision, device)
         # every member must find what its lattices reach inside the crop
-        widest = max(self.members, key=lambda member: preparer(member.recipe, member.network).keywords["margin"])
-        self._prepare = preparer(widest.recipe, widest.network)
+        margin = max(reach(member.network, member.recipe.sampling.patch_shape) for member in self.members)
+        self._prepare = preparer(first, margin)
 
     @classmethod
     def load(cls, paths: Sequence[Path], device: torch.device) -> "Predictor":
@@ -133,11 +140,11 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case: its facts, or the error that stopped it."""
+    """What became of one case. error: what stopped it. skipped: it was there already."""
 
     case: str
-    facts: dict[str, object] | None
-    error: SegkitError | None
+    error: SegkitError | None = None
+    skipped: bool = False
 
 
 def predict_all(
@@ -151,32 +158,44 @@ def predict_all(
 ) -> Iterator[Outcome]:
     """Predict cases into a folder, one after the other; a bad case is reported and the others go on.
 
-    Writes `<case>.nii.gz`, with probabilities also `<case>_<class>.nii.gz` under `probabilities/`. A case that is there already is left,
-    unless `overwrite`.
+    Writes `<case>.nii.gz`, with probabilities also `probabilities/<case>_<class>.nii.gz`, and `predictions.json`. What the same models have
+    written already is left, unless `overwrite`. Raises InputError, before anything is written, where a file of another origin is in the way.
     """
+    wish = predictor.recipe.infer.mirror if mirror is None else mirror
+    index = Index.open(output, predictor.members, wish, predictor.class_map)
+    index.admit(cases, overwrite)
     output.mkdir(parents=True, exist_ok=True)
+    index.write()
     for files in cases:
-        path = output / f"{files.id}.nii.gz"
-        if path.exists() and not overwrite:
-            yield Outcome(files.id, {"skipped": "was there already"}, None)
+        if not overwrite and index.holds(files.id, with_probabilities):
+            yield Outcome(files.id, skipped=True)
             continue
         try:
-            prediction = predictor.predict(files, mirror)
-            volume = predictor.written(files, prediction)
-            if with_probabilities:
-                (output / "probabilities").mkdir(exist_ok=True)
-                for name, field in zip(predictor.class_map.names, prediction.probabilities, strict=True):
-                    fill = float(name == "background")
-                    native = prediction.native.field_to_native(field, fill)
-                    nifti.write(output / "probabilities" / f"{files.id}_{name}.nii.gz", native, volume)
-            nifti.write(path, volume.array, volume)
+            facts = _predict_into(index, predictor, files, with_probabilities, mirror)
         except SegkitError as error:
-            yield Outcome(files.id, None, error)
-            continue
-        yield Outcome(files.id, facts_of(prediction, predictor.class_map, volume), None)
+            index.note(files.id, {"error": error.code, "message": error.what})
+            outcome = Outcome(files.id, error)
+        else:
+            index.note(files.id, facts)
+            outcome = Outcome(files.id)
+        index.write()
+        yield outcome
 
 
-def facts_of(prediction: Prediction, class_map: ClassMap, volume: Volume) -> dict[str, object]:
+def _predict_into(index: Index, predictor: Predictor, files: CaseFiles, with_probabilities: bool, mirror: bool | None) -> Facts:
+    """One case into the index's folder; the label map last. Returns its entry."""
+    prediction = predictor.predict(files, mirror)
+    volume = predictor.written(files, prediction)
+    if with_probabilities:
+        for name, field in zip(predictor.class_map.names, prediction.probabilities, strict=True):
+            path = index.probability(files.id, name)
+            path.parent.mkdir(exist_ok=True)
+            nifti.write(path, prediction.native.field_to_native(field, float(name == "background")), volume)
+    nifti.write(index.label_map(files.id), volume.array, volume)
+    return {"mark": index.mark} | facts_of(prediction, predictor.class_map, volume)
+
+
+def facts_of(prediction: Prediction, class_map: ClassMap, volume: Volume) -> Facts:
     """Seconds, shape and volume per class in ml, for `predictions.json`."""
     voxel_ml = abs(float(np.linalg.det(volume.affine[:3, :3]))) / 1000
     counts = np.bincount(prediction.indices.ravel(), minlength=len(class_map.names))
@@ -185,19 +204,3 @@ def facts_of(prediction: Prediction, class_map: ClassMap, volume: Volume) -> dic
         "shape": list(prediction.indices.shape),
         "volumes_ml": {name: round(float(count) * voxel_ml, 4) for name, count in zip(class_map.names[1:], counts[1:], strict=False)},
     }
-
-
-def write_index(output: Path, predictor: Predictor, outcomes: Sequence[Outcome]) -> None:
-    """`predictions.json`: the models, the value each class is written as, and what became of each case; earlier entries stay."""
-    path = output / "predictions.json"
-    before = json.loads(path.read_text(encoding="utf-8")).get("cases", {}) if path.exists() else {}
-    now = {o.case: o.facts if o.facts is not None else {"error": o.error.code, "message": o.error.what} for o in outcomes if not o.facts or "skipped" not in o.facts}  # type: ignore[union-attr]
-    content = {
-        "models": [{"name": member.name, "step": member.step} for member in predictor.members],
-        "values": dict(zip(predictor.class_map.names, predictor.class_map.written_values, strict=True)),
-        "cases": before | now,
-    }
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-

@@ -1,5 +1,6 @@
 """What changes while training: everything a checkpoint holds."""
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 
 from segkit.config.errors import InputError, WorkError
 from segkit.config.parse import dump
+from segkit.config.yaml import load, loads
 from segkit.engine import checkpoint
 from segkit.engine.console import Console
 from segkit.engine.device import choose_precision, placed
@@ -72,7 +74,11 @@ def save(progress: Progress, run: Run, keep_these: bool) -> None:
     broken = [name for name, weight in progress.network.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
         raise WorkError(
-            "SK-T051", "weights are not finite, no checkpoint was written", where=run.path, got=", ".join(broken[:3]), remedy="resume with a lower learning rate"
+            "SK-T051",
+            "weights are not finite, no checkpoint was written",
+            where=run.path,
+            got=", ".join(broken[:3]),
+            remedy="resume with a lower learning rate",
         )
     checkpoint.save(run.checkpoints / "last.pt", progress.state())
     if keep_these:
@@ -80,26 +86,40 @@ def save(progress: Progress, run: Run, keep_these: bool) -> None:
 
 
 def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, console: Console) -> None:
-    """Back to the run's last checkpoint, with the log cut there. Raises InputError where there is none or the recipe was changed."""
-    last = run.checkpoints / "last.pt"
-    if not last.exists():
+    """Back to the run's last checkpoint, with the log cut there; to the beginning where the run ended before its first checkpoint.
+
+    Raises InputError where there is no run, or its recipe was another.
+    """
+    if not run.exists():
         raise InputError(
-            "SK-T011", "nothing to resume here", where=run.path, expected=str(last), got="no checkpoint", remedy="train without --resume, or into another folder"
+            "SK-T011", "nothing to resume here", where=run.path, expected="a run's folder", got="no run", remedy="train without --resume"
         )
-    written, asked = run.recipe.read_text(encoding="utf-8").splitlines(), dump(recipe).splitlines()
-    if written != asked:
-        changed = [f"- {line.strip()}" for line in written if line not in asked] + [f"+ {line.strip()}" for line in asked if line not in written]
+    changes = list(differences(load(run.recipe).value, loads(dump(recipe), "the recipe").value))
+    if changes:
         raise InputError(
             "SK-T012",
             "the recipe is not the one this run was started with",
             where=run.recipe,
-            got="; ".join(changed[:8]),
+            got="; ".join(changes[:8]) + "; ..." * (len(changes) > 8),
             remedy="resume with the run's own recipe.yaml, or start another run",
         )
-    chosen = dict(progress.pinned)
-    progress.restore(checkpoint.load(last, device))
+    chosen, last = dict(progress.pinned), run.checkpoints / "last.pt"
+    if last.exists():
+        progress.restore(checkpoint.load(last, device))
     for what, now in chosen.items():
         if progress.pinned[what] != now:
             console.say(f"{what}: {progress.pinned[what]} as when the run began (this machine alone would take {now})")
     dropped = run.cut_log(progress.step)
     console.say(f"resumed at step {progress.step}" + (f", {dropped} later log lines cut" if dropped else ""))
+
+
+def differences(before: Any, after: Any, key: str = "") -> Iterator[str]:
+    """Where two plain documents differ, a text a place: `train.steps: 3 -> 9`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in dict.fromkeys([*before, *after]):
+            yield from differences(before.get(name, "nothing"), after.get(name, "nothing"), f"{key}.{name}".lstrip("."))
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from differences(old, new, f"{key}[{index}]")
+    elif before != after:
+        yield f"{key}: {before} -> {after}"

@@ -10,8 +10,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from segkit.config.errors import WorkError
 from segkit.engine.console import Console
-from segkit.engine.run import Log, Run
 from segkit.engine.evaluate import DiceMeans
+from segkit.engine.run import Log, Run
 from segkit.recipe import Train
 from segkit.sampling.loader import Batch
 
@@ -21,7 +21,8 @@ FLUSH_STEPS, FLUSH_SECONDS = 20, 2.0  # losses stay on the device that long befo
 class Recorder:
     """Keeps the losses of the last steps on the device, and writes them in groups.
 
-    `seconds` of a step is wall time from the end of the step before: waiting for data, computing and logging, without validation and checkpoints.
+    `seconds` of a step is wall time since the end of the step before: waiting for data, computing and logging; validation and
+    checkpoints are left out.
     """
 
     def __init__(self, run: Run, settings: Train, names: tuple[str, ...], first_step: int, console: Console) -> None:
@@ -73,7 +74,9 @@ class Recorder:
 
     def validation(self, step: int, scores: DiceMeans, seconds: float) -> None:
         """Scores of whole validation volumes after `step`, with the realised sampling until then."""
-        self._log.write("validate", step=step, seconds=seconds, mean=scores.mean, dice=scores.means, cases=scores.counts, sampled=self.sampled())
+        self._log.write(
+            "validate", step=step, seconds=seconds, mean=scores.mean, dice=scores.means, cases=scores.counts, sampled=self.sampled()
+        )
         self._log.flush()
         for name, value in scores.means.items():
             if value is not None:

@@ -62,13 +62,13 @@ def add_penalty(network: nn.Module, penalty: Penalty) -> None:
 def kernels(network: nn.Module) -> Iterator[nn.Parameter]:
     """Weights of the convolutions, transposed ones too."""
     for module in network.modules():
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d) and isinstance(module.weight, nn.Parameter):
             yield module.weight
 
 
 @torch.no_grad()
 def follow(average: Network, network: Network, decay: float, done: int) -> None:
-    """mean <- d mean + (1 - d) weights with d = min(decay, (1 + done) / (10 + done)), so that the start is soon forgotten; buffers are copied."""
+    """mean <- d mean + (1 - d) weights, d = min(decay, (1 + done) / (10 + done)): the start is soon forgotten. Buffers are copied."""
     kept = min(decay, (1 + done) / (10 + done))
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - kept)
     for mean, live in zip(average.buffers(), network.buffers(), strict=True):

@@ -1,6 +1,6 @@
 """Whole volumes through a network, tile by tile: class probabilities on the network's grid."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -54,8 +54,8 @@ def bounding_box(roi: Tensor) -> Box | None:
 def probabilities(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: float, mirror: bool, precision: Precision) -> Tensor:
     """Class probabilities float32 [C, X, Y, Z] of image [M, X, Y, Z]; outside the ROI (bool [X, Y, Z]) certain background.
 
-    Exact networks are tiled without overlap and do not depend on `tile`; others blend tiles that overlap. mirror: the mean over the 8 mirrored
-    volumes.
+    Exact networks are tiled without overlap and do not depend on `tile`; others blend tiles that overlap.
+    mirror: the mean over the 8 mirrored volumes.
     """
     network.eval()
     one_pass = exact_pass if isinstance(network, DeepMedicNetwork) else blended_pass
@@ -112,9 +112,7 @@ class Context:
         stride = network.strides[index]
         origin = network.lattices((1, 1, 1))[index].offset  # of the first sample that cell 0 reads
         first = _shape(max(0, start - network.halo) // stride for start in box.start)
-        last = _shape(
-            (min(size, stop + network.halo) - 1) // stride for stop, size in zip(box.stop, image.shape[1:], strict=True)
-        )
+        last = _shape((min(size, stop + network.halo) - 1) // stride for stop, size in zip(box.stop, image.shape[1:], strict=True))
         grid = Box(first, _shape(cell + 1 for cell in last))
         cells: Tensor | None = None
         for block in disjoint_tiles(grid, (CELLS, CELLS, CELLS)):
@@ -130,8 +128,13 @@ class Context:
 
     def at(self, box: Box) -> Tensor:
         """The maps repeated onto the voxels of a box."""
-        held = [slice(start // self.stride - cell, (stop - 1) // self.stride + 1 - cell) for start, stop, cell in zip(box.start, box.stop, self.first, strict=True)]
-        return DeepMedicNetwork.upsample(self.cells[:, :, *held], self.stride, _shape(start % self.stride for start in box.start), box.shape)
+        held = [
+            slice(start // self.stride - cell, (stop - 1) // self.stride + 1 - cell)
+            for start, stop, cell in zip(box.start, box.stop, self.first, strict=True)
+        ]
+        return DeepMedicNetwork.upsample(
+            self.cells[:, :, *held], self.stride, _shape(start % self.stride for start in box.start), box.shape
+        )
 
 
 def blended_pass(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: float) -> Tensor:
@@ -158,11 +161,14 @@ def disjoint_tiles(box: Box, tile: Shape) -> Iterator[Box]:
     """Tiles that cover a box once, from its low corner; the last of an axis may be smaller."""
     ranges = [range(start, stop, size) for start, stop, size in zip(box.start, box.stop, tile, strict=True)]
     for corner in product(*ranges):
-        yield Box(corner, _shape(min(c + size, stop) for c, size, stop in zip(corner, tile, box.stop, strict=True)))
+        yield Box(_shape(corner), _shape(min(c + size, stop) for c, size, stop in zip(corner, tile, box.stop, strict=True)))
 
 
 def overlapping_starts(extent: Shape, tile: Shape, overlap: float) -> Iterator[Shape]:
-    """First voxels of tiles evenly spread over a volume, neighbors sharing at least `overlap` of a tile; a small volume is centered in its tile."""
+    """First voxels of tiles spread evenly over a volume, neighbors sharing at least `overlap` of a tile.
+
+    A volume smaller than the tile sits in its middle, so the start is negative.
+    """
     axes = []
     for size, length in zip(extent, tile, strict=True):
         room = size - length
@@ -171,12 +177,11 @@ def overlapping_starts(extent: Shape, tile: Shape, overlap: float) -> Iterator[S
             continue
         count = int(np.ceil(room / max(1.0, length * (1 - overlap)))) + 1
         axes.append([int(start) for start in np.linspace(0, room, count).round()])
-    for x, y, z in product(*axes):
-        yield x, y, z
+    yield from product(*axes)
 
 
 def gaussian(tile: Shape) -> Tensor:
-    """exp(-d^2 / (2 sigma^2)) from the center of a tile, sigma an eighth of its length on each axis; at least 1e-3, so that no voxel is without a weight."""
+    """exp(-d^2 / (2 sigma^2)), d from the center of a tile, sigma an eighth of its length on each axis; at least 1e-3."""
     bump = torch.ones(1)
     for size in tile:
         away = torch.arange(size) - (size - 1) / 2
@@ -184,6 +189,6 @@ def gaussian(tile: Shape) -> Tensor:
     return bump[0].clamp(min=1e-3)
 
 
-def _shape(values: object) -> Shape:
-    x, y, z = values  # type: ignore[misc]
+def _shape(values: Iterable[int]) -> Shape:
+    x, y, z = values
     return int(x), int(y), int(z)

@@ -1,5 +1,6 @@
 """Training: one loop, top to bottom."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -30,12 +31,14 @@ class Interrupted(SegkitError):
     """Ctrl-C or SIGTERM: a checkpoint was written and the run can be resumed. Exit status 130 or 143."""
 
     def __init__(self, signal_number: int, run: Run, done: int) -> None:
-        remedy = f"segkit train {run.recipe} --run {run.path} --resume"
+        remedy = "go on with the same command and --resume"
         super().__init__("SK-T040", f"stopped after step {done}; a checkpoint was written", where=run.path, remedy=remedy)
         self.exit_status = 128 + signal_number
 
 
-def train(recipe: Recipe, folder: Path, run: Run, *, resumed: bool = False, device_name: str = "auto", console: Console | None = None) -> Run:
+def train(
+    recipe: Recipe, folder: Path, run: Run, *, resumed: bool = False, device_name: str = "auto", console: Console | None = None
+) -> Run:
     """Train by the recipe into `run`; the store lives in `folder`. With `resumed`, go on from the last checkpoint, exactly.
 
     Raises InputError for what the user can mend, WorkError for a loss that is not finite, Interrupted on Ctrl-C and SIGTERM.
@@ -47,23 +50,22 @@ def train(recipe: Recipe, folder: Path, run: Run, *, resumed: bool = False, devi
     progress.network.lattices(recipe.sampling.patch_shape)  # refuses a patch that does not suit the network
     if resumed:
         resume(progress, run, recipe, device, console)
+        if progress.step >= settings.steps:
+            console.say(f"this run has its {settings.steps} steps already")
+            return run
     elif run.exists():
         raise run.in_use()
     cohort = gather(recipe, progress.network, folder, console)
-    if not resumed:
+    loader = make_loader(cohort, recipe, progress.network, device, console)
+    if not resumed:  # only now: what the data or the recipe lack is found without a trace
         run.create(dump(recipe))
-        describe_model(run, recipe)
+    describe_model(run, recipe)
     run.write_json(run.provenance, provenance(describe_device(device), cohort.data_hash))
     parameters = sum(p.numel() for p in progress.network.parameters())
     console.say(
         f"{recipe.model.name}: {parameters:,} parameters; {describe_device(device)}, {progress.pinned['precision']}; "
         f"{len(cohort.training)} training and {len(cohort.validation)} validation cases"
     )
-    if progress.step >= settings.steps:
-        console.say(f"this run has its {settings.steps} steps already")
-        return run
-
-    loader = make_loader(cohort, recipe, progress.network, device, console)
     objective = Objective(recipe.losses, recipe.regularizers, rare_mask(recipe.class_names(), recipe.dataset.rare_classes, device))
     keep_last = settings.keep == "last" or not cohort.validation
     with (
@@ -97,7 +99,7 @@ def train(recipe: Recipe, folder: Path, run: Run, *, resumed: bool = False, devi
             if last or stopped or recorder.checkpoint_is_due(progress.step):
                 recorder.flush()
                 recorder.checkpoint(progress.step)
-                save(progress, run, keep_last)
+                save(progress, run, keep_last or progress.best is None)
                 recorder.restart_clock()
             if stopped and not last:
                 raise Interrupted(stopped[0], run, progress.step)
@@ -114,6 +116,7 @@ def interruptions() -> Iterator[Sequence[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
+        os.write(2, b"\nstopping after this step, with a checkpoint; once more stops at once\n")  # print is not safe in here
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

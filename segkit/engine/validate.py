@@ -14,7 +14,9 @@ from segkit.volume.case import CaseFiles
 from segkit.volume.store import Store
 
 
-def validate(network: Network, recipe: Recipe, cases: Sequence[CaseFiles], store: Store, device: torch.device, precision: Precision) -> DiceMeans:
+def validate(
+    network: Network, recipe: Recipe, cases: Sequence[CaseFiles], store: Store, device: torch.device, precision: Precision
+) -> DiceMeans:
     """Mean Dice per class over labelled cases. The labels are read from the data set itself: nothing cropped or resampled takes part."""
     scoring = dice_scoring(recipe)
     rows: list[Row] = []

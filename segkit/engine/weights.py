@@ -25,12 +25,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network in evaluation mode, with the recipe it was trained by."""
+    """A trained network in evaluation mode, with the recipe it was trained by. sha256: of the weights."""
 
     name: str
     network: Network
     recipe: Recipe
     step: int
+    sha256: str
 
 
 def describe_model(run: Run, recipe: Recipe) -> None:
@@ -71,18 +72,26 @@ def load_weights(folder: Path, device: torch.device) -> Trained:
     try:
         description = json.loads(run.description.read_text(encoding="utf-8"))
         if description["format"] != FORMAT:
-            raise InputError("SK-I002", "the model is of another format", where=run.description, expected=f"{FORMAT}", got=f"{description['format']}")
+            raise InputError(
+                "SK-I002", "the model is of another format", where=run.description, expected=f"{FORMAT}", got=f"{description['format']}"
+            )
         recipe = parse(Recipe, Document(description["recipe"], {(): Origin(str(run.description), None, folder)}))
         with safe_open(run.weights, framework="pt") as stored:
             facts = json.loads((stored.metadata() or {})["segkit"])
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
         if _digest(state) != facts["sha256"]:
-            raise InputError("SK-I003", "the weights are damaged: their checksum differs", where=run.weights, expected=facts["sha256"], got=_digest(state))
+            raise InputError(
+                "SK-I003",
+                "the weights are damaged: their checksum differs",
+                where=run.weights,
+                expected=facts["sha256"],
+                got=_digest(state),
+            )
         network = recipe.model.build(len(description["channels"]), len(description["classes"]))
         network.load_state_dict(state)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
         raise InputError("SK-I004", "the model cannot be read", where=folder, got=str(error).splitlines()[0]) from error
-    return Trained(folder.resolve().name, placed(network, device).eval(), recipe, facts["step"])
+    return Trained(folder.resolve().name, placed(network, device).eval(), recipe, facts["step"], facts["sha256"])
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 from segkit.phantom.fields import ellipsoid, smooth, tube
 
 AIR, LUNG, FAT, FLUID, MUSCLE, DISK, SPONGY_BONE, BONE = -1000.0, -830.0, -105.0, 10.0, 55.0, 90.0, 220.0, 600.0  # HU
-HALF_WIDTH, HALF_DEPTH = 158.0, 108.0  # mm, of the mean patient
+HALF_WIDTH, HALF_DEPTH = 154.0, 108.0  # mm, of the mean patient
+COUCH, COUCH_BELOW, COUCH_MM = -250.0, 146.0, 12.0  # HU; mm below the middle of the body; mm thick
 VERTEBRA_MM, RIB_MM = 32.0, 27.0  # one vertebra, one rib and the gap to the next
 
 
@@ -32,8 +33,8 @@ def body(rng: np.random.Generator, at: np.ndarray, still: np.ndarray) -> Body:
     ribs = (np.abs(wall - 0.55) < 0.3) & (np.abs(slant % 1 - 0.5) < 0.22) & (z > -20 + 0.6 * y)
     hu[ribs] = BONE
     solid = _paint_back(at, hu)
-    lying = still[1] + np.square(still[0]) * 0.0006
-    hu[(np.abs(lying + HALF_DEPTH * 1.12 + 22) < 5) & (skin < 0) & (np.abs(still[0]) < 165)] = -250.0
+    hollow = still[1] + COUCH_BELOW - 0.0006 * np.square(still[0])  # mm above the couch, which is bent up at its sides
+    hu[(np.abs(hollow) < COUCH_MM / 2) & (skin < 0) & (np.abs(still[0]) < 165)] = COUCH
     cavity = (wall > 1) & ~solid
     dome = 126 - 0.008 * ((np.abs(x) - 60) ** 2 + y**2) + 5 * smooth(rng, z.shape, 4)
     return Body(hu, cavity, cavity & (z > dome))

@@ -25,10 +25,10 @@ TISSUES = {
     "white": Tissue(0, (0.60, 0.84, 0.87, 0.56)),
     "deep gray": Tissue(0, (0.66, 0.72, 0.75, 0.68)),
     "spot": Tissue(0, (0.98, 0.68, 0.70, 0.92), 0.10),
-    "vessel": Tissue(0, (0.42, 0.55, 1.25, 0.50), 0.10),
+    "vessel": Tissue(0, (0.42, 0.55, 1.30, 0.50), 0.10),
     "choroid plexus": Tissue(0, (0.62, 0.52, 1.12, 0.95), 0.10),
     "edema": Tissue(EDEMA, (0.98, 0.64, 0.66, 1.02), 0.08),
-    "enhancing": Tissue(ENHANCING, (0.88, 0.64, 1.15, 0.92), 0.13),
+    "enhancing": Tissue(ENHANCING, (0.88, 0.64, 1.25, 0.92), 0.10),
     "necrosis": Tissue(NECROSIS, (0.58, 0.46, 0.50, 1.12), 0.15),
     "non-enhancing": Tissue(NECROSIS, (0.92, 0.55, 0.60, 1.10), 0.10),
 }

@@ -49,7 +49,7 @@ def _affine(field_mm: Vector, shape: Shape) -> np.ndarray:
 def _deform(rng: np.random.Generator, still: np.ndarray) -> np.ndarray:
     """Points of the mean patient under each point of this one: another size, and bent in two scales."""
     shape = still.shape[1:]
-    size = np.clip(1 + 0.05 * rng.standard_normal(3), 0.9, 1.08).reshape(3, 1, 1, 1).astype(np.float32)
+    size = np.clip(1 + 0.05 * rng.standard_normal(3), 0.9, 1.05).reshape(3, 1, 1, 1).astype(np.float32)
     return still / size + np.stack([5 * smooth(rng, shape, 4) + 1.5 * smooth(rng, shape, 13) for _ in range(3)])
 
 
@@ -97,7 +97,7 @@ def _paint_bowel(rng: np.random.Generator, at: np.ndarray, hu: np.ndarray, free:
 
 
 def _paint_stomach(rng: np.random.Generator, at: np.ndarray, hu: np.ndarray, stomach: np.ndarray) -> None:
-    """Gas rises to the front of a patient who lies on the back; food is lumpy, and sometimes a drunk contrast medium is in it."""
+    """Gas rises to the front of a patient who lies on the back; food is lumpy, and sometimes a contrast medium that was drunk is in it."""
     gas, drunk = rng.uniform(0, 0.4), 150 * (rng.random() < 0.25)
     food = smooth(rng, stomach.shape, 20)[stomach]
     height = at[1][stomach]

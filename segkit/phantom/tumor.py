@@ -8,7 +8,7 @@ from scipy import ndimage
 from segkit.phantom.fields import ellipsoid, fill, smooth
 from segkit.phantom.tissue import CODES
 
-CORE_SHARE = (0.001, 0.05)  # of the brain's volume, log-uniform
+CORE_SHARE = (0.001, 0.05)  # of the brain's volume; the median is 1.3 %
 EDEMA_RATIO = (0.8, 5.0)  # edema volume over core volume, log-uniform
 WHOLE_SHARE = 0.16  # of the brain's volume: no tumor is larger than this
 
@@ -38,7 +38,7 @@ def grow(rng: np.random.Generator, at: np.ndarray, brain: np.ndarray, white: np.
     """
     size = int(brain.sum())
     growth = GROWTHS[np.searchsorted(np.cumsum([growth.frequency for growth in GROWTHS[:-1]]), kind[0], side="right")]
-    core_share = CORE_SHARE[0] * (CORE_SHARE[1] / CORE_SHARE[0]) ** kind[1]
+    core_share = CORE_SHARE[0] * (CORE_SHARE[1] / CORE_SHARE[0]) ** (kind[1] ** 0.6)  # fewer small ones than log-uniform
     ratio = np.exp(rng.uniform(*np.log(EDEMA_RATIO)))
     inner_share = rng.uniform(*growth.share)
 

@@ -112,7 +112,8 @@ def draw(
     All numbers are drawn in one fixed order, whatever is switched on: switching one part on leaves the others as they were.
     """
     coins = rng.random(4)
-    flip = tuple(bool(coin < 0.5) and axis in settings.flip for axis, coin in zip("xyz", coins, strict=False))
+    x, y, z = (bool(coin < 0.5) and axis in settings.flip for axis, coin in zip("xyz", coins[:3], strict=True))
+    flip = (x, y, z)
     angles = np.deg2rad(rng.uniform(-1, 1, 3) * settings.rotation)
     zoom = 1 + rng.uniform(-1, 1) * settings.scale
     tone = _tone(settings.intensity, rng, channels)

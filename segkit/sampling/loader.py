@@ -23,7 +23,9 @@ class Sampling(Settings):
     """Where patches come from, their shape, and what is done to them."""
 
     patch_shape: tuple[int, int, int] = Field(description="output voxels")
-    proportions: dict[str, float] | None = Field(None, description="share of centers per class, or of background and foreground; null: equal")
+    proportions: dict[str, float] | None = Field(
+        None, description="share of centers per class, or of background and foreground; null: equal"
+    )
     case_first: bool = Field(False, description="draw the case before the class")
     offset: int = Field(0, ge=0, description="largest random distance of the patch's center from the drawn voxel, voxels per axis")
     keep_inside: bool = Field(False, description="move patches into the volume; where it is smaller, center it in the patch")

@@ -10,6 +10,8 @@ from segkit.models.base import Lattice, Shape
 from segkit.sampling.augment import Drawn, Warp
 from segkit.volume.labels import IGNORED
 
+UNCHANGED = Drawn()
+
 
 @dataclass(frozen=True)
 class Place:
@@ -17,7 +19,7 @@ class Place:
 
     start: Shape
     shape: Shape
-    drawn: Drawn = Drawn()
+    drawn: Drawn = UNCHANGED
 
 
 def image_of(volume: Tensor, lattice: Lattice, place: Place) -> Tensor:

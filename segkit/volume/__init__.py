@@ -1,0 +1,1 @@
+"""Voxels at rest: files, geometry, preprocessing, and the store of prepared cases."""

@@ -59,7 +59,10 @@ for name, plugin in (("negative", Negative), ("doubled", Doubled), ("handicap", 
     plugin.name = name
 
 
-def objective(*regularizers: Regularizer, losses=(CrossEntropy(),)) -> Objective:
+PLAIN = (CrossEntropy(),)
+
+
+def objective(*regularizers: Regularizer, losses=PLAIN) -> Objective:
     return Objective(losses, regularizers, RARE)
 
 

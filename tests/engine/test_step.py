@@ -65,7 +65,13 @@ def gradients(network: Network, *images: torch.Tensor) -> list[torch.Tensor]:
 def after(update: str, *regularizers: Regularizer, clip: float | None = None) -> tuple[Progress, dict[str, torch.Tensor]]:
     state = progress()
     SEEN.clear()
-    terms = step(state, Objective((CrossEntropy(),), regularizers, RARE), Train(steps=1, update=update, clip_gradient=clip), batch(), torch.Generator())
+    terms = step(
+        state,
+        Objective((CrossEntropy(),), regularizers, RARE),
+        Train(steps=1, update=update, clip_gradient=clip),
+        batch(),
+        torch.Generator(),
+    )
     return state, terms
 
 

@@ -72,12 +72,12 @@ def test_training_and_inference_agree_on_a_patch_in_the_middle():
     image, start, size = volume((48, 48, 48)), 18, 12
     lattices = network.lattices((size, size, size))
     low = [start + lattice.offset[0] for lattice in lattices]
-    views = tuple(
-        image[:, a : a + l.stride * l.shape[0] : l.stride, a : a + l.stride * l.shape[1] : l.stride, a : a + l.stride * l.shape[2] : l.stride][None]
-        for a, l in zip(low, lattices, strict=True)
-    )
+    views = []
+    for first, lattice in zip(low, lattices, strict=True):
+        x, y, z = (slice(first, first + lattice.stride * count, lattice.stride) for count in lattice.shape)
+        views.append(image[:, x, y, z][None])
     with torch.no_grad():
-        patch = network(views)[0].softmax(0)
+        patch = network(tuple(views))[0].softmax(0)
     whole = predicted(network, (20, 20, 20), image, torch.ones((48, 48, 48), dtype=torch.bool))
     inside = slice(start, start + size)
     torch.testing.assert_close(whole[:, inside, inside, inside], patch, atol=1e-5, rtol=0)

@@ -93,6 +93,17 @@ def test_organs_are_on_their_side(cohort):
         assert at["esophagus"][superior] > at["stomach"][superior]
 
 
+def test_the_couch_is_below_the_body_and_apart_from_it(cohort):
+    for volumes, _ in cohort:
+        pieces, count = ndimage.label(volumes["img"] > -550)
+        sizes = np.bincount(pieces.ravel())[1:]
+        body, couch = np.argsort(sizes)[::-1][:2] + 1
+        assert count >= 2
+        assert sizes[couch - 1] > 3000
+        assert (volumes["label"][pieces == couch] == 0).all()
+        assert np.argwhere(pieces == couch)[:, 1].mean() < np.argwhere(pieces == body)[:, 1].min() + 2
+
+
 def test_every_organ_lies_in_the_body(cohort):
     for volumes, _ in cohort:
         dense = ndimage.gaussian_filter(volumes["img"].astype(float), 1) > -300

@@ -29,7 +29,10 @@ def volumes(count: int = 3) -> tuple[list[Resident], list[Voxels]]:
     return residents, voxels
 
 
-def loader(augment: Augment = Augment(), count: int = 4, first: int = 0, rare: frozenset[int] = frozenset(), **options) -> Loader:
+PLAIN = Augment()
+
+
+def loader(augment: Augment = PLAIN, count: int = 4, first: int = 0, rare: frozenset[int] = frozenset(), **options) -> Loader:
     residents, voxels = volumes()
     settings = Sampling(patch_shape=(8, 8, 8), augment=augment, **options)
     balance = Balance(voxels, ("background", "lesion"), {"background": 0.5, "lesion": 0.5})

@@ -95,7 +95,11 @@ def test_zoom_two_halves_the_step():
 
 
 def test_all_lattices_of_a_warped_patch_agree_where_they_meet():
-    warp = Warp(np.array([[0.9, 0.2, 0], [-0.2, 0.9, 0.1], [0, -0.1, 1.1]]), torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(0)), 4.0)
+    warp = Warp(
+        np.array([[0.9, 0.2, 0], [-0.2, 0.9, 0.1], [0, -0.1, 1.1]]),
+        torch.randn(3, 3, 3, 3, generator=torch.Generator().manual_seed(0)),
+        4.0,
+    )
     place = Place((14, 14, 14), (9, 9, 9), Drawn((True, False, True), warp))
     volume = ramp((40, 40, 40))
     fine = image_of(volume, Lattice(1, (9, 9, 9), (0, 0, 0)), place)

@@ -1,0 +1,179 @@
+"""Prediction comes back in the scan's own geometry, whatever way the scan lies on disk."""
+
+from itertools import permutations, product
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+from segkit.config.errors import InputError
+from segkit.engine.console import Console
+from segkit.engine.infer import Predictor, keep_largest, predict_all
+from segkit.engine.run import Run
+from segkit.engine.train import train
+from segkit.volume.case import CaseFiles, Source
+
+CPU = torch.device("cpu")
+AXES = [codes for triple in permutations(("RL", "AP", "SI")) for codes in product(*triple)]  # all 48
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_root, tmp_path_factory) -> Run:
+    """A one-channel model after a few steps, tumour against the rest."""
+    from segkit.config.yaml import loads
+    from segkit.recipe import resolve
+
+    folder = tmp_path_factory.mktemp("model")
+    text = f"""
+dataset: {{name: phantom, root: {tiny_root}, cases: 4, shape: [32, 32, 32], channels: [flair], classes: {{tumor: [2, 1, 4]}},
+          split: {{test: 1}}}}
+preprocess: {{store: {folder / "store"}}}
+sampling: {{patch_shape: [12, 12, 12]}}
+model: {{name: deepmedic_tiny, dropout: 0}}
+losses: [cross_entropy]
+train: {{steps: 60, batch_size: 4, precision: fp32, optimizer: {{name: rmsprop, learning_rate: 5e-3}}}}
+"""
+    return train(resolve(loads(text, "tiny.yaml")), folder, Run(folder / "run"), device_name="cpu", console=Console("quiet"))
+
+
+@pytest.fixture(scope="session")
+def predictor(tiny_run) -> Predictor:
+    return Predictor.load([tiny_run.path], CPU)
+
+
+def files(path: Path, case: str = "scan") -> CaseFiles:
+    return CaseFiles(case, {"flair": Source(path)})
+
+
+@pytest.fixture(scope="session")
+def scan(tiny_root) -> nibabel.Nifti1Image:
+    return nibabel.load(tiny_root / "Phantom_003" / "Phantom_003_flair.nii.gz")
+
+
+def saved(image: nibabel.Nifti1Image, path: Path) -> Path:
+    nibabel.save(image, path)
+    return path
+
+
+def turned(image: nibabel.Nifti1Image, codes: tuple[str, str, str]) -> nibabel.Nifti1Image:
+    change = ornt_transform(io_orientation(image.affine), axcodes2ornt(codes))
+    return image.as_reoriented(change)
+
+
+def predicted(predictor: Predictor, path: Path) -> nibabel.Nifti1Image:
+    outcome = next(iter(predict_all(predictor, [files(path)], path.parent / "out", overwrite=True)))
+    assert outcome.error is None, outcome.error
+    return nibabel.load(path.parent / "out" / "scan.nii.gz")
+
+
+@pytest.fixture(scope="session")
+def reference(predictor, scan, tmp_path_factory) -> nibabel.Nifti1Image:
+    label = predicted(predictor, saved(scan, tmp_path_factory.mktemp("reference") / "scan.nii.gz"))
+    assert 0 < np.count_nonzero(label.get_fdata()) < label.get_fdata().size / 4
+    return label
+
+
+@pytest.mark.parametrize("codes", AXES, ids="".join)
+def test_all_48_orientations_come_back_in_their_own(predictor, scan, reference, tmp_path, codes):
+    image = turned(scan, codes)
+    label = predicted(predictor, saved(image, tmp_path / "scan.nii.gz"))
+    np.testing.assert_allclose(label.affine, image.affine, atol=1e-5)
+    np.testing.assert_array_equal(label.get_fdata(), turned(reference, codes).get_fdata())
+
+
+def test_an_oblique_scan_keeps_its_affine_and_its_codes(predictor, scan, reference, tmp_path):
+    c, s = np.cos(0.3), np.sin(0.3)
+    tilt = np.array([[c, -s, 0, 5], [s, c, 0, -7], [0, 0, 1, 11], [0, 0, 0, 1]])
+    image = nibabel.Nifti1Image(scan.get_fdata(dtype=np.float32), tilt @ scan.affine)
+    image.header.set_sform(tilt @ scan.affine, code=2)
+    image.header.set_qform(tilt @ scan.affine, code=1)
+    label = predicted(predictor, saved(image, tmp_path / "scan.nii.gz"))
+    np.testing.assert_allclose(label.affine, tilt @ scan.affine, atol=1e-5)
+    assert (int(label.header["sform_code"]), int(label.header["qform_code"])) == (2, 1)
+    np.testing.assert_array_equal(label.get_fdata(), reference.get_fdata())
+
+
+def test_the_label_map_holds_source_values_in_the_smallest_type(reference):
+    assert set(np.unique(np.asarray(reference.dataobj))) == {0, 2}  # a class is written as the first of its values
+    assert reference.get_data_dtype() == np.uint8
+    assert (reference.dataobj.slope, reference.dataobj.inter) == (1, 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (32, 1, 32), (32, 32, 1), (3, 4, 5)])
+def test_thin_and_small_scans_are_predicted(predictor, scan, tmp_path, shape):
+    middle = tuple(slice((32 - n) // 2, (32 - n) // 2 + n) for n in shape)
+    image = scan.slicer[middle]
+    label = predicted(predictor, saved(image, tmp_path / "scan.nii.gz"))
+    assert label.shape == shape
+    np.testing.assert_allclose(label.affine, image.affine, atol=1e-5)
+
+
+def test_one_bad_scan_does_not_stop_the_others(predictor, scan, tmp_path):
+    good, bad = saved(scan, tmp_path / "good.nii.gz"), tmp_path / "bad.nii.gz"
+    bad.write_bytes(good.read_bytes()[:2000])
+    outcomes = list(predict_all(predictor, [files(bad, "bad"), files(good, "good")], tmp_path / "out"))
+    assert [(outcome.case, outcome.error is None) for outcome in outcomes] == [("bad", False), ("good", True)]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == ["good.nii.gz"]
+
+
+def test_what_is_there_is_not_predicted_again(predictor, scan, tmp_path):
+    path, out = saved(scan, tmp_path / "scan.nii.gz"), tmp_path / "out" / "scan.nii.gz"
+    list(predict_all(predictor, [files(path)], out.parent))
+    before = out.stat().st_mtime_ns
+    again = next(iter(predict_all(predictor, [files(path)], out.parent)))
+    assert again.facts is not None
+    assert "skipped" in again.facts
+    assert out.stat().st_mtime_ns == before
+
+
+def test_probabilities_are_written_on_the_native_grid_and_sum_to_one(predictor, scan, tmp_path):
+    path = saved(turned(scan, ("A", "S", "L")), tmp_path / "scan.nii.gz")
+    list(predict_all(predictor, [files(path)], tmp_path / "out", with_probabilities=True))
+    maps = {name: nibabel.load(tmp_path / "out" / "probabilities" / f"scan_{name}.nii.gz") for name in ("background", "tumor")}
+    total = sum(image.get_fdata() for image in maps.values())
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+    label = nibabel.load(tmp_path / "out" / "scan.nii.gz").get_fdata()
+    np.testing.assert_array_equal(label > 0, maps["tumor"].get_fdata() > maps["background"].get_fdata())
+
+
+def test_an_ensemble_of_one_model_twice_is_that_model(tiny_run, predictor, scan, tmp_path):
+    path = saved(scan, tmp_path / "scan.nii.gz")
+    twice = Predictor.load([tiny_run.path, tiny_run.path], CPU)
+    np.testing.assert_allclose(twice.predict(files(path)).probabilities, predictor.predict(files(path)).probabilities, atol=1e-6)
+
+
+def test_models_of_other_classes_are_no_ensemble(tiny, tiny_run, tmp_path):
+    other = train(
+        tiny(train__steps=1, dataset__channels=["flair"], dataset__classes={"core": [1, 4], "edema": 2}),
+        tmp_path,
+        Run(tmp_path / "other"),
+        console=Console("quiet"),
+    )
+    with pytest.raises(InputError, match="SK-I010: these models cannot be one ensemble"):
+        Predictor.load([tiny_run.path, other.path], CPU)
+
+
+def test_damaged_weights_are_refused(tiny_run, tmp_path):
+    copy = Run(tmp_path)
+    copy.description.write_bytes(tiny_run.description.read_bytes())
+    content = bytearray(tiny_run.weights.read_bytes())
+    content[-3] ^= 1
+    copy.weights.write_bytes(content)
+    with pytest.raises(InputError, match="SK-I003: the weights are damaged: their checksum differs"):
+        Predictor.load([copy.path], CPU)
+
+
+def test_a_folder_without_a_model_says_so(tmp_path):
+    with pytest.raises(InputError, match=r"no trained model here"):
+        Predictor.load([tmp_path], CPU)
+
+
+def test_keep_largest_by_hand():
+    indices = np.zeros((7, 1, 1), dtype=np.uint8)
+    indices[[0, 1, 4], 0, 0] = 2
+    indices[6] = 1
+    keep_largest(indices, 2)
+    assert indices[:, 0, 0].tolist() == [2, 2, 0, 0, 0, 0, 1]
