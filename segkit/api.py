@@ -21,7 +21,12 @@ from segkit.volume.nifti import Volume
 
 
 def train(
-    recipe: str | Path, overrides: Mapping[str, Any] | None = None, *, run: str | Path | None = None, resume: bool = False, device: str = "auto"
+    recipe: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
 ) -> Run:
     """Train by a recipe file with overrides such as {"train.steps": 500}. Default run folder: `runs/<recipe name>`."""
     path = Path(recipe)
@@ -47,7 +52,9 @@ class Model:
         else:
             cases = self.predictor.files_of(Path(scan))
             if len(cases) != 1:
-                raise InputError("SK-I020", "not one case", where=scan, expected="one case", got=f"{len(cases)} cases", remedy="predict them one by one")
+                raise InputError(
+                    "SK-I020", "not one case", where=scan, expected="one case", got=f"{len(cases)} cases", remedy="predict them one by one"
+                )
             files = cases[0]
         return self.predictor.written(files, self.predictor.predict(files))
 

@@ -52,6 +52,9 @@ class Train(Settings):
     checkpoint_minutes: float | None = Field(10.0, gt=0)
     checkpoint_every: int | None = Field(None, gt=0, description="steps")
     keep: Literal["best", "last"] | None = Field(None, description="weights that predict loads; null: best if there are validation cases")
+    best: tuple[str, ...] | None = Field(
+        None, min_length=1, description="classes or regions whose mean Dice is the best one's; null: all classes"
+    )
     seed: int = Field(0, ge=0)
     deterministic: bool = False
 
@@ -144,6 +147,8 @@ class Recipe(Settings):
             mistakes += [f"evaluate.regions.{region}: no class is named {name!r}" for name in members if name not in names]
             if region in names:
                 mistakes.append(f"evaluate.regions.{region}: a class has this name already")
+        scored = (*names[1:], *self.evaluate.regions)
+        mistakes += [f"train.best: no class or region is named {name!r}" for name in self.train.best or () if name not in scored]
         mistakes += [f"infer.keep_largest: no class is named {name!r}" for name in self.infer.keep_largest if name not in names[1:]]
         if mistakes:
             raise InputError(

@@ -120,7 +120,7 @@ def test_the_license_is_the_one_the_package_names():
 def test_make_help_lists_every_target_that_has_a_comment():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)).split()
-    printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert sorted(line.split()[1] for line in printed.splitlines()) == sorted(set(phony) - {"always"})
 
 

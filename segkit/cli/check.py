@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from segkit.engine.console import Console
 
 Subject = Annotated[Path, typer.Argument(metavar="RECIPE.yaml|DATA_DIR", help="A recipe, or a folder with --layout.", show_default=False)]
-Layout = Annotated[Literal["brats", "btcv", "msd", "nnunet"] | None, typer.Option("--layout", help="How the folder is laid out.", show_default=False)]
+Layout = Annotated[
+    Literal["brats", "btcv", "msd", "nnunet"] | None, typer.Option("--layout", help="How the folder is laid out.", show_default=False)
+]
 Report = Annotated[Path, typer.Option("--report", metavar="FILE", help="Where all findings are written.")]
 
 
@@ -46,7 +48,13 @@ def planned(subject: Path, overrides: tuple[str, ...], layout: str | None) -> "P
 
     if layout is not None:
         if overrides:
-            raise InputError("SK-C031", "overrides belong to a recipe", where="segkit check", got=" ".join(overrides), remedy="leave them or --layout out")
+            raise InputError(
+                "SK-C031",
+                "overrides belong to a recipe",
+                where="segkit check",
+                got=" ".join(overrides),
+                remedy="leave them or --layout out",
+            )
         if subject.is_file():
             raise InputError("SK-C032", "--layout belongs to a folder", where=subject, remedy="a recipe says it already: leave it out")
         return plan(dataset_in(subject, layout))

@@ -19,17 +19,19 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Phantom scans -> train DeepMedic -> predict -> evaluate."""
         from segkit.cli.scoreboard import show
+        from segkit.config.overrides import apply_values
+        from segkit.config.yaml import load
         from segkit.engine.device import choose_device
         from segkit.engine.evaluate import summarize, write_scores
         from segkit.engine.folders import score_recipe
         from segkit.engine.infer import Predictor, predict_all
         from segkit.engine.run import Run
         from segkit.engine.train import train
-        from segkit.recipe import read
+        from segkit.recipe import resolve
 
         console, folder = session.console, output.resolve()
-        overrides = [f"dataset.root={folder / 'data'}", *([f"train.steps={steps}"] if steps else [])]
-        recipe = read(recipes() / "phantom" / "demo.yaml", tuple(overrides))
+        overrides = {"dataset.root": str(folder / "data")} | ({"train.steps": steps} if steps else {})
+        recipe = resolve(apply_values(load(recipes() / "phantom" / "demo.yaml"), overrides))
         run = Run(folder / "run")
         train(recipe, folder, run, resumed=run.exists(), console=console)
         predictor = Predictor.load([run.path], choose_device("auto"))
@@ -39,7 +41,8 @@ def add_to(app: typer.Typer) -> None:
                 tracker.advance(outcome.case)
         rows, failed = score_recipe(run.predictions, recipe, "test")
         write_scores(run.path, rows, failed)
-        show(summarize(rows))
+        if not session.quiet:
+            show(summarize(rows))
         console.say(f"run: {run.path}")
 
 

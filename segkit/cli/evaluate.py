@@ -13,16 +13,23 @@ if TYPE_CHECKING:
 Predictions = Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of label maps, or a run.", show_default=False)]
 Labels = Annotated[Path | None, typer.Argument(metavar="LABELS", help="A folder of label maps of the same names.", show_default=False)]
 SplitName = Annotated[
-    Literal["training", "validation", "test"] | None, typer.Option("--split", help="Score a run's predictions of its own cases.", show_default=False)
+    Literal["training", "validation", "test"] | None,
+    typer.Option("--split", help="Score a run's predictions of its own cases.", show_default=False),
 ]
 Classes = Annotated[
-    Path | None, typer.Option("--classes", metavar="FILE", help="YAML of names and label values: {liver: 6, kidneys: [2, 3]}.", show_default=False)
+    Path | None,
+    typer.Option("--classes", metavar="FILE", help="YAML of names and label values: {liver: 6, kidneys: [2, 3]}.", show_default=False),
 ]
 Layout = Annotated[
-    Literal["brats", "btcv", "msd", "nnunet"] | None, typer.Option("--layout", help="LABELS is a data set in this layout.", show_default=False)
+    Literal["brats", "btcv", "msd", "nnunet"] | None,
+    typer.Option("--layout", help="LABELS is a data set in this layout.", show_default=False),
 ]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="Labels and classes of a recipe's data set.", show_default=False)]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: where the predictions are.", show_default=False)]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", metavar="FILE", help="Labels and classes of a recipe's data set.", show_default=False)
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: where the predictions are.", show_default=False)
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,7 +52,12 @@ def add_to(app: typer.Typer) -> None:
         from segkit.engine.evaluate import summarize, write_scores
 
         if sum(choice is not None for choice in (labels, split, recipe)) != 1:
-            raise InputError("SK-C020", "what to score against is not clear", where="segkit evaluate", expected="exactly one of LABELS, --split, --recipe")
+            raise InputError(
+                "SK-C020",
+                "what to score against is not clear",
+                where="segkit evaluate",
+                expected="exactly one of LABELS, --split, --recipe",
+            )
         for option, value in (("--classes", classes), ("--layout", layout)):
             if value is not None and labels is None:
                 raise InputError("SK-C021", f"{option} belongs to LABELS", where=option, remedy="the recipe says it already: leave it out")
@@ -90,7 +102,13 @@ def against_recipe(predictions: Path, recipe: Path | None, split: str | None) ->
     if recipe is not None:
         return score_recipe(run.predictions if run.exists() else predictions, read(recipe), None)
     if not run.recipe.is_file():
-        raise InputError("SK-C024", "this is no run", where=predictions, expected=f"a run folder with {run.recipe.name}", remedy="name LABELS or --recipe")
+        raise InputError(
+            "SK-C024",
+            "this is no run",
+            where=predictions,
+            expected=f"a run folder with {run.recipe.name}",
+            remedy="name LABELS or --recipe",
+        )
     if not run.predictions.is_dir():
         remedy = f"segkit predict {predictions} --split {split}"
         raise InputError("SK-C025", "this run has no predictions", where=run.predictions, remedy=remedy)
@@ -105,5 +123,7 @@ def class_values(path: Path) -> dict[str, tuple[int, ...]]:
     values = {str(name): tuple(value) if isinstance(value, list) else (value,) for name, value in load(path).value.items()}
     if not values or not all(type(number) is int for group in values.values() for number in group):
         got = ", ".join(f"{name}: {list(group)}" for name, group in values.items()) or "nothing"
-        raise InputError("SK-C023", "the class names cannot be read", where=path, expected="{name: value or list of values}, whole numbers", got=got)
+        raise InputError(
+            "SK-C023", "the class names cannot be read", where=path, expected="{name: value or list of values}, whole numbers", got=got
+        )
     return values

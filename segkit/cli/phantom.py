@@ -14,10 +14,14 @@ def add_to(app: typer.Typer) -> None:
     @command(app, "phantom")
     def phantom(
         session: Session,
-        kind: Annotated[Literal["brats", "btcv"], typer.Argument(help="brats (MR, 4 channels, tumour) or btcv (CT, 13 organs).", show_default=False)],
+        kind: Annotated[
+            Literal["brats", "btcv"], typer.Argument(help="brats (MR, 4 channels, tumor) or btcv (CT, 13 organs).", show_default=False)
+        ],
         output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.", show_default=False)],
         cases: Annotated[int, typer.Option("--cases", help="How many.")] = 10,
-        shape: Annotated[tuple[int, int, int] | None, typer.Option("--shape", metavar="X Y Z", help="Voxels; default by kind.", show_default=False)] = None,
+        shape: Annotated[
+            tuple[int, int, int] | None, typer.Option("--shape", metavar="X Y Z", help="Voxels; default by kind.", show_default=False)
+        ] = None,
         seed: Annotated[int, typer.Option("--seed", help="Another seed gives other cases.")] = 0,
     ) -> None:
         """Write synthetic NIfTI data in the original data set's layout."""

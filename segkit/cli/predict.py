@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 Models = Annotated[list[Path], typer.Argument(metavar="MODEL...", help="A run folder; several are an ensemble.", show_default=False)]
 Input = Annotated[
-    list[Path] | None, typer.Option("--input", "-i", metavar="PATH", help="Case folders, NIfTI files, or a folder of either; repeatable.", show_default=False)
+    list[Path] | None,
+    typer.Option("--input", "-i", metavar="PATH", help="Case folders, NIfTI files, or a folder of either; repeatable.", show_default=False),
 ]
 Channels = Annotated[str | None, typer.Option("--channels", metavar="NAME=FILE,...", help="One case from named files.", show_default=False)]
-SplitName = Annotated[Literal["training", "validation", "test"] | None, typer.Option("--split", help="The recipe's own cases.", show_default=False)]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default with --split: the run's predictions.", show_default=False)]
+SplitName = Annotated[
+    Literal["training", "validation", "test"] | None, typer.Option("--split", help="The recipe's own cases.", show_default=False)
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default with --split: the run's predictions.", show_default=False)
+]
 Roi = Annotated[Path | None, typer.Option("--roi", metavar="FILE", help="ROI mask of the one case.", show_default=False)]
 
 
@@ -30,13 +35,15 @@ def add_to(app: typer.Typer) -> None:
     def predict(
         session: Session,
         models: Models,
-        input: Input = None,  # noqa: A002 - the option's name
+        input: Input = None,
         channels: Channels = None,
         split: SplitName = None,
         output: Output = None,
         roi: Roi = None,
         probabilities: Annotated[bool, typer.Option("--probabilities", help="Write a map per class too.")] = False,
-        mirror: Annotated[bool | None, typer.Option("--mirror/--no-mirror", help="Mean over 8 mirrored passes; default: as the recipe says.")] = None,
+        mirror: Annotated[
+            bool | None, typer.Option("--mirror/--no-mirror", help="Mean over 8 mirrored passes; default: as the recipe says.")
+        ] = None,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,
         device: Device = "auto",
     ) -> None:
@@ -47,7 +54,9 @@ def add_to(app: typer.Typer) -> None:
         from segkit.engine.run import Run
 
         if sum(choice is not None for choice in (input or None, channels, split)) != 1:
-            raise InputError("SK-C010", "what to predict is not clear", where="segkit predict", expected="exactly one of --input, --channels, --split")
+            raise InputError(
+                "SK-C010", "what to predict is not clear", where="segkit predict", expected="exactly one of --input, --channels, --split"
+            )
         if output is None and (split is None or len(models) > 1):
             raise InputError("SK-C011", "no place for the label maps", where="segkit predict", expected="--output DIR")
         predictor = Predictor.load(models, choose_device(device))
@@ -68,7 +77,9 @@ def add_to(app: typer.Typer) -> None:
             raise WorkError("SK-C012", f"{len(failed)} of {len(outcomes)} cases could not be predicted", where=folder, got=got)
 
 
-def chosen_cases(predictor: "Predictor", paths: list[Path] | None, channels: str | None, split: str | None, roi: Path | None) -> "list[CaseFiles]":
+def chosen_cases(
+    predictor: "Predictor", paths: list[Path] | None, channels: str | None, split: str | None, roi: Path | None
+) -> "list[CaseFiles]":
     """The cases the options name. Raises InputError where an id stands twice, or --roi does not belong to one case."""
     from dataclasses import replace
 
@@ -87,7 +98,9 @@ def chosen_cases(predictor: "Predictor", paths: list[Path] | None, channels: str
     ids = [files.id for files in cases]
     twice = sorted({case for case in ids if ids.count(case) > 1})
     if twice:
-        raise InputError("SK-C014", "two cases of one id", where="--input", got=", ".join(twice), remedy="predict them into different folders")
+        raise InputError(
+            "SK-C014", "two cases of one id", where="--input", got=", ".join(twice), remedy="predict them into different folders"
+        )
     if roi is not None:
         if len(cases) != 1:
             raise InputError("SK-C015", "--roi belongs to one case", where="--roi", expected="one case", got=f"{len(cases)}")

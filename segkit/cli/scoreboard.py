@@ -35,21 +35,23 @@ def lines(summary: "Sequence[Summary]", width: int | None = None) -> list[str]:
         return ["no scores"]
     names = list(dict.fromkeys(entry.structure for entry in summary))
     by_key = {(entry.structure, entry.metric): entry for entry in summary}
-    units = {entry.metric: entry.unit for entry in summary}
-    first = [by_key[name, next(iter(units))] for name in names]
+    metrics = list(dict.fromkeys(entry.metric for entry in summary))
+    first = [by_key[name, metrics[0]] for name in names]
     left: list[Column] = [
         ["class", *names],
         ["n", *(str(entry.cases + entry.left_out) for entry in first)],
         ["m/s/a", *(f"{entry.missed}/{entry.spurious}/{entry.absent}" for entry in first)],
     ]
-    columns = [[f"{SHORT.get(metric, metric)} {unit}".rstrip(), *cells([by_key[name, metric] for name in names])] for metric, unit in units.items()]
+    columns = [column(metric, [by_key[name, metric] for name in names]) for metric in metrics]
     return LEGEND + [line for part in _parts(columns, left, width) for line in ("", *_aligned([*left, *part]))]
 
 
-def cells(entries: "Sequence[Summary]") -> list[str]:
+def column(metric: str, entries: "Sequence[Summary]") -> Column:
     """`0.336±0.096 (4)`: mean, sample standard deviation, and the cases in them where not all are; room for the latter in every cell."""
-    counts = [f" ({entry.cases})" if entry.left_out and entry.mean is not None else "" for entry in entries]
-    return [_value(entry) + count.ljust(max(map(len, counts))) for entry, count in zip(entries, counts, strict=True)]
+    counts = [f" ({entry.cases})" if entry.left_out and entry.cases else "" for entry in entries]
+    room = max(map(len, counts))
+    header = f"{SHORT.get(metric, metric)} {entries[0].unit}".rstrip()
+    return [header + " " * room, *(_value(entry) + count.ljust(room) for entry, count in zip(entries, counts, strict=True))]
 
 
 def _value(entry: "Summary") -> str:
@@ -76,4 +78,4 @@ def _aligned(columns: list[Column]) -> list[str]:
         GAP.join(text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths, strict=True)))
         for row in zip(*columns, strict=True)
     ]
-    return [rows[0], "-" * len(rows[0]), *rows[1:]]
+    return [line.rstrip() for line in (rows[0], "-" * len(rows[0]), *rows[1:])]

@@ -49,7 +49,10 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
             with_errors(lambda: _begin(work, common, options), common["debug"])
 
         given = [p for p in inspect.signature(work).parameters.values() if p.name != "session"]
-        extra = [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind) for key, (kind, default) in COMMON.items()]
+        extra = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for key, (kind, default) in COMMON.items()
+        ]
         run.__signature__ = inspect.Signature([*given, *extra])  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in (*given, *extra)}
         app.command(name, **settings)(run)

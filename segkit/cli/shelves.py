@@ -24,7 +24,9 @@ class Shelf(StrEnum):
     SCHEDULES = "schedules"
 
 
-Name = Annotated[Shelf | None, typer.Argument(metavar="SHELF", help="One of: " + ", ".join(Shelf) + ". None: all, by name.", show_default=False)]
+Name = Annotated[
+    Shelf | None, typer.Argument(metavar="SHELF", help="One of: " + ", ".join(Shelf) + ". None: all, by name.", show_default=False)
+]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,7 +8,9 @@ import typer
 from segkit.cli.session import Session, command
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The recipe.", show_default=False)]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.path=value ...]", help="Values that replace the recipe's.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[key.path=value ...]", help="Values that replace the recipe's.", show_default=False)
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -20,7 +22,9 @@ def add_to(app: typer.Typer) -> None:
         session: Session,
         recipe: Recipe,
         overrides: Overrides = None,
-        run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; default runs/<recipe name>.", show_default=False)] = None,
+        run: Annotated[
+            Path | None, typer.Option("--run", metavar="DIR", help="The run's folder; default runs/<recipe name>.", show_default=False)
+        ] = None,
         resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, exactly.")] = False,
         device: Device = "auto",
     ) -> None:
@@ -30,5 +34,12 @@ def add_to(app: typer.Typer) -> None:
         from segkit.recipe import read
 
         typed = read(recipe, tuple(overrides or ()))
-        done = work(typed, recipe.resolve().parent, Run(run or Path("runs") / recipe.stem), resumed=resume, device_name=device, console=session.console)
+        done = work(
+            typed,
+            recipe.resolve().parent,
+            Run(run or Path("runs") / recipe.stem),
+            resumed=resume,
+            device_name=device,
+            console=session.console,
+        )
         session.console.say(f"run: {done.path}")

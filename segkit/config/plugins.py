@@ -47,7 +47,7 @@ def load_plugin(path: Path) -> ModuleType:
 
 
 def blame(error: BaseException) -> InputError | None:
-    """The error as a fault of a plug-in (SK-R054), with the deepest line of the user's files that it came through. None: it came through none."""
+    """The error as a plug-in's fault (SK-R054), with the deepest line of a plug-in file it came through; None: it came through none."""
     files = {str(module.__file__) for name, module in list(sys.modules.items()) if name.startswith(PREFIX)}
     lines = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     if not lines:

@@ -17,9 +17,11 @@ CASE = "{case}"
 
 @datasets.register("files")
 class Files(Dataset):
-    """Cases from `table`, a CSV file with the columns case, one per channel, and perhaps label, roi, patient (paths relative to the CSV);
-    or from templates relative to `root`: `images: {t1c: "images/{case}_t1c.nii.gz"}`, `labels`, `rois`, where the cases are those that the
-    template of the first channel finds. All channels of the table or the templates unless `channels` names some; `classes` must be named.
+    """Cases in any folders, from a CSV `table` or from templates of file names (`images`, `labels`, `rois`).
+
+    The table has the columns case, one per channel, and perhaps label, roi, patient (paths relative to the CSV). Templates are relative to
+    `root`, `images: {t1c: "images/{case}_t1c.nii.gz"}`; the cases are those that the template of the first channel finds.
+    All channels of the table or the templates unless `channels` names some; `classes` must be named.
     """
 
     table: str | None = Field(None, description="the CSV file, relative to root")

@@ -76,6 +76,7 @@ class Split(Settings):
             raise InputError(
                 "SK-D045",
                 "no case is left for training",
+                where="dataset.split",
                 expected="fewer test and validation cases",
                 got=f"{len(cases)} cases: {len(test)} for test, {len(validation)} for validation",
                 remedy="change dataset.split",
@@ -90,6 +91,7 @@ class Split(Settings):
                 raise InputError(
                     "SK-D044",
                     "more folds than patients",
+                    where="dataset.split",
                     expected=f"at least {self.of} patients",
                     got=f"{len(groups)} ({len(cases)} cases)",
                     remedy="lower dataset.split.of",

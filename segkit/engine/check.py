@@ -1,14 +1,23 @@
 """Integrity of data and recipe: every finding at once, nothing trained."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+import numpy as np
 
 from segkit.config.errors import InputError, SegkitError
 from segkit.datasets.base import Dataset
 from segkit.datasets.split import Splits
+from segkit.engine.cohort import check_patch, reach
+from segkit.models.base import Network
 from segkit.recipe import Recipe
+from segkit.volume.case import Case, CaseFiles
 from segkit.volume.geometry import Shape
+from segkit.volume.labels import ClassMap
+from segkit.volume.preprocess import Preprocess, prepare
 
 T = TypeVar("T")
 Grade = Literal["error", "notice"]
@@ -47,7 +56,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be read, and what was found on the way to it. network and splits: None without a recipe, or where they are not to be had."""
+    """What is to be read, and what was found on the way to it. network, splits: None without a recipe, or where none is to be had."""
 
     dataset: Dataset
     recipe: Recipe | None
@@ -67,7 +76,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Seen:
-    """What is kept of a case that could be read. counts: labeled ROI voxels by class index, none without a label. images: their SHA-256."""
+    """What is kept of a case that was read. counts: labeled ROI voxels by class index, none without a label. images: their SHA-256."""
 
     case: str
     shape: Shape
@@ -83,7 +92,8 @@ def plan(dataset: Dataset, recipe: Recipe | None = None) -> Plan:
         try:
             return look()
         except InputError as error:
-            findings.append(Finding.of(error))
+            finding = Finding.of(error)
+            findings.extend([finding] if finding not in findings else [])  # one file may be missed twice
             return None
 
     network = found(lambda: _network(recipe)) if recipe else None
@@ -130,7 +140,8 @@ def _read(files: CaseFiles, prepare: Callable[[CaseFiles], Case]) -> tuple[Seen 
         return None, [Finding.of(error, files.id)]
     findings = [Finding("notice", "SK-V099", files.id, notice) for notice in case.notices]
     if case.outside:
-        findings.append(Finding("notice", "SK-D095", files.id, f"{case.outside} voxels of a class lie far outside the ROI: they train nothing"))
+        what = f"{case.outside} voxels of a class lie outside the cropped box: they train nothing"
+        findings.append(Finding("notice", "SK-D095", files.id, what))
     counts: tuple[int, ...] = ()
     if case.label is None:
         findings.append(Finding("notice", "SK-D090", files.id, "no label: this case can be predicted, not trained on"))
@@ -189,4 +200,5 @@ def _twins(plan: Plan, seen: Sequence[Seen]) -> Iterator[Finding]:
             sides = {side_of[case] for case in twins if case in side_of}
             grade: Grade = "error" if len(sides) > 1 else "notice"
             got = ", ".join(f"{case} ({side_of[case]})" if case in side_of else case for case in twins)
-            yield Finding(grade, "SK-D094", None, "cases with the same images", expected="each scan once", got=got, remedy="remove all but one")
+            remedy = "remove all but one"
+            yield Finding(grade, "SK-D094", None, "cases with the same images", expected="each scan once", got=got, remedy=remedy)

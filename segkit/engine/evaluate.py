@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ import numpy as np
 from segkit.config.atomic import atomic
 from segkit.config.errors import InputError, SegkitError
 from segkit.metrics.base import CONVENTIONS, Metric, State, pairs
-from segkit.metrics.overlap import Dice
 from segkit.recipe import Recipe
 from segkit.volume import nifti
 from segkit.volume.geometry import same_grid
@@ -52,6 +51,10 @@ class Scoring:
         regions: dict[str, tuple[int, ...]] = {name: (index,) for index, name in enumerate(names) if index}
         regions |= {region: tuple(names.index(member) for member in members) for region, members in recipe.evaluate.regions.items()}
         return cls(recipe.evaluate.scorers(), regions, recipe.dataset.class_map, recipe.evaluate.convention)
+
+    def only(self, *metrics: Metric) -> "Scoring":
+        """The same classes and regions with other metrics."""
+        return replace(self, metrics=metrics)
 
     def rows(self, case: str, prediction: np.ndarray, label: np.ndarray, spacing_mm: tuple[float, float, float]) -> list[Row]:
         """Scores of one case from two maps of class indices on one grid."""
@@ -160,25 +163,21 @@ def write_scores(folder: Path, rows: Sequence[Row], failed: Sequence[tuple[str, 
 
 @dataclass(frozen=True)
 class DiceMeans:
-    """Mean Dice per class over validation cases, each with its number of cases; `mean` is over the classes that have one."""
+    """Mean Dice per class and region over validation cases, each with its number of cases. deciding: those that choose the best weights."""
 
     means: dict[str, float | None]
     counts: dict[str, int]
+    deciding: tuple[str, ...]
 
     @property
     def mean(self) -> float | None:
-        """Mean over classes; None where no class has a value."""
-        values = [value for value in self.means.values() if value is not None]
+        """Mean over what decides, as far as it has a value; None where nothing has."""
+        values = [value for name in self.deciding if (value := self.means[name]) is not None]
         return sum(values) / len(values) if values else None
 
     @classmethod
-    def over(cls, rows: Iterable[Row]) -> "DiceMeans":
+    def over(cls, rows: Iterable[Row], deciding: Sequence[str]) -> "DiceMeans":
         """From rows of Dice."""
         entries = summarize(rows)
-        return cls({entry.structure: entry.mean for entry in entries}, {entry.structure: entry.cases for entry in entries})
-
-
-def dice_scoring(recipe: Recipe) -> Scoring:
-    """Dice of every class, for validation."""
-    names = recipe.class_names()
-    return Scoring((Dice(),), {name: (index,) for index, name in enumerate(names) if index}, recipe.dataset.class_map)
+        means = {entry.structure: entry.mean for entry in entries}
+        return cls(means, {entry.structure: entry.cases for entry in entries}, tuple(deciding))

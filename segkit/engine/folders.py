@@ -69,7 +69,7 @@ def score_folders(
 
 
 def occurring_values(paths: Sequence[Path]) -> list[int]:
-    """Label values other than 0 in any of the files, ascending. A file that cannot be read counts as empty: scoring it reports the error."""
+    """Label values other than 0 in any of the files, ascending. A file that cannot be read counts as empty: scoring it says why."""
     values: set[int] = set()
     for path in paths:
         try:
@@ -89,9 +89,9 @@ def score_recipe(predictions: Path, recipe: Recipe, split: str | None) -> Scores
     """The same as a recipe says it: the cases of one split, where a case without a prediction is an error, or every case predicted."""
     dataset, found = recipe.dataset, label_maps(predictions)
     if split is None:
-        matched, missing = _predicted(found, dataset, predictions), []
-    else:
-        matched, missing = match(found, _labels(getattr(dataset.splits(), split)))
+        rows, failed = score_all(Scoring.of(recipe), _predicted(found, dataset, predictions), dataset.accept_sform)
+        return rows, failed
+    matched, missing = match(found, _labels(getattr(dataset.splits(), split)))
     rows, failed = score_all(Scoring.of(recipe), matched, dataset.accept_sform)
     return rows, failed + missing
 

@@ -59,7 +59,7 @@ class Index:
         return self.cases.get(case, {}).get("mark") == self.mark and all(path.exists() for path in paths)
 
     def admit(self, cases: Sequence[CaseFiles], overwrite: bool) -> None:
-        """Raises InputError where a label map would replace a file of its own case, or without `overwrite` one that is not of these models."""
+        """Raises InputError where a label map would replace a file of its own case, or without `overwrite` one of other models."""
         for files in cases:
             path = self.label_map(files.id)
             ours = [source.path for source in files.channels.values()] + [own for own in (files.label, files.roi) if own is not None]

@@ -29,7 +29,7 @@ from segkit.volume.preprocess import Preprocess
 class Prediction:
     """One predicted case.
 
-    indices: class indices uint8 on the native grid. probabilities: float32 [C, x, y, z] on the network's grid, with `native` as the way back.
+    indices: class indices uint8 on the native grid. probabilities: float32 [C, x, y, z] on the network's grid; `native` is the way back.
     """
 
     case: str
@@ -159,7 +159,7 @@ def predict_all(
     """Predict cases into a folder, one after the other; a bad case is reported and the others go on.
 
     Writes `<case>.nii.gz`, with probabilities also `probabilities/<case>_<class>.nii.gz`, and `predictions.json`. What the same models have
-    written already is left, unless `overwrite`. Raises InputError, before anything is written, where a file of another origin is in the way.
+    written already is left, unless `overwrite`. Raises InputError, before anything is written, where another's file is in the way.
     """
     wish = predictor.recipe.infer.mirror if mirror is None else mirror
     index = Index.open(output, predictor.members, wish, predictor.class_map)

@@ -31,7 +31,7 @@ class Objective:
     rare: Tensor
 
     def views(self, network: Network, image: Image, target: Tensor, rng: Generator) -> Iterator[tuple[str, Image, Tensor]]:
-        """The batch itself, then one more per regularizer that makes one. Lazy: a view is made when it is asked for."""
+        """The batch itself, then one more per regularizer that makes one; each from the clean batch."""
         yield "clean", image, target
         for regularizer in self.regularizers:
             view = regularizer.view(network, image, target, self.rare, rng)

@@ -40,7 +40,7 @@ class Progress:
         torch.manual_seed(recipe.train.seed)
         network = placed(recipe.model.build(len(recipe.dataset.channel_names), len(recipe.class_names())), device)
         average = deepcopy(network).requires_grad_(False) if recipe.train.average else None
-        pinned = {"precision": choose_precision(recipe.train.precision, device)}
+        pinned = {"precision": choose_precision(recipe.train.precision, device), "threads": torch.get_num_threads()}
         return cls(network, recipe.train.optimizer.build(network.parameters()), average, pinned=pinned)
 
     @property
@@ -108,7 +108,8 @@ def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, c
         progress.restore(checkpoint.load(last, device))
     for what, now in chosen.items():
         if progress.pinned[what] != now:
-            console.say(f"{what}: {progress.pinned[what]} as when the run began (this machine alone would take {now})")
+            console.say(f"{what}: {progress.pinned[what]}, as when the run began (now it would be {now})")
+    torch.set_num_threads(progress.pinned["threads"])  # sums depend on how they are shared out
     dropped = run.cut_log(progress.step)
     console.say(f"resumed at step {progress.step}" + (f", {dropped} later log lines cut" if dropped else ""))
 

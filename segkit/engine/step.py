@@ -1,6 +1,7 @@
 """One training step: views, losses, gradients, update."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,17 +15,22 @@ from segkit.sampling.loader import Batch
 
 
 def step(progress: Progress, objective: Objective, settings: Train, batch: Batch, rng: Generator) -> dict[str, Tensor]:
-    """The clean batch and its views; one update for all (`joint`) or one each (`sequential`). Returns detached scalars for the log.
+    """The clean batch and its views; one update for all (`joint`) or one each, clean first (`sequential`).
 
-    joint: all views are made from the parameters before the update. sequential: a view is made when its turn comes.
+    All views are made from the clean batch and the parameters before any update, and normalize by statistics of their own that leave
+    the running ones alone. Returns detached scalars for the log.
     """
     network = progress.network.train()
     target = target_of(batch.label, len(objective.rare))
-    views = objective.views(network, laid_out(batch.image, network), target, rng)
+    with running_statistics_kept(network):
+        views = list(objective.views(network, laid_out(batch.image, network), target, rng))
     terms: dict[str, Tensor] = {}
     totals = []
-    for view, image, goal in list(views) if settings.update == "joint" else views:
-        with autocast(batch.label.device, progress.pinned["precision"]):
+    for view, image, goal in views:
+        with (
+            nullcontext() if view == "clean" else running_statistics_kept(network),
+            autocast(batch.label.device, progress.pinned["precision"]),
+        ):
             parts = objective.loss(network, image, goal, rng)
         parts["total"].backward()
         totals.append(parts.pop("total").detach())
@@ -36,6 +42,19 @@ def step(progress: Progress, objective: Objective, settings: Train, batch: Batch
     if progress.average is not None and settings.average is not None:
         follow(progress.average, network, settings.average, progress.step)
     return {"loss": torch.stack(totals).sum()} | terms
+
+
+@contextmanager
+def running_statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Inside, batch normalization uses the statistics of the batch and leaves its running ones, and their counter, as they are."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def update(progress: Progress, settings: Train) -> dict[str, Tensor]:

@@ -100,7 +100,7 @@ def exact_pass(network: DeepMedicNetwork, image: Tensor, roi: Tensor, tile: Shap
 
 @dataclass(frozen=True)
 class Context:
-    """Feature maps of one low-resolution pathway, cell k centered on voxels ks .. ks + s - 1 of the volume; `first` is the first cell held."""
+    """Feature maps of one low-resolution pathway. Cell k is centered on voxels ks .. ks + s - 1 of the volume; `first` is the first held."""
 
     cells: Tensor  # [1, D, x, y, z]
     first: Shape
@@ -108,7 +108,7 @@ class Context:
 
     @classmethod
     def over(cls, network: DeepMedicNetwork, index: int, image: Tensor, box: Box) -> "Context":
-        """Pathway `index` on every cell that a tile of the box (with its halo) touches, in blocks of cells: a valid pathway has no seams."""
+        """Pathway `index` on every cell that a tile of the box and its halo touch, in blocks of cells: a valid pathway has no seams."""
         stride = network.strides[index]
         origin = network.lattices((1, 1, 1))[index].offset  # of the first sample that cell 0 reads
         first = _shape(max(0, start - network.halo) // stride for start in box.start)

@@ -15,7 +15,7 @@ from segkit.models.base import Lattice, Shape
 from segkit.sampling.augment import Augment, Drawn, draw
 from segkit.sampling.balance import Balance, Center
 from segkit.sampling.counter import Purpose, fast, host
-from segkit.sampling.patch import Place, image_of, label_of
+from segkit.sampling.patch import Place, cut
 from segkit.volume.labels import IGNORED
 
 
@@ -146,10 +146,10 @@ class Loader:
 
     def _cut(self, step: int, index: int, center: Center, place: Place) -> tuple[list[Tensor], Tensor]:
         volume = self.volumes[center.case]
-        views = [image_of(volume.image, lattice, place) for lattice in self.lattices]
+        views, label = cut(volume.image, volume.label, self.lattices, place)
         if place.drawn.tone is not None:
             flat = views[0].flatten(1)
             low, high = flat.amin(1), flat.amax(1)
             generator = fast(self.seed, step, index, Purpose.NOISE, views[0].device)
             views = [place.drawn.tone(view, low, high, generator) for view in views]
-        return views, label_of(volume.label, place)
+        return views, label

@@ -1,5 +1,6 @@
 """Cutting a patch: every lattice of a network, straight from the stored volume."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,15 +23,35 @@ class Place:
     drawn: Drawn = UNCHANGED
 
 
-def image_of(volume: Tensor, lattice: Lattice, place: Place) -> Tensor:
-    """What a network sees through one lattice: float32 [M, x, y, z] from volume [M, X, Y, Z] of any dtype.
+def cut(image: Tensor, label: Tensor, lattices: Sequence[Lattice], place: Place) -> tuple[list[Tensor], Tensor]:
+    """A patch of volume [M, X, Y, Z] through every lattice (float32 [M, x, y, z] each), and its labels (uint8 [X, Y, Z]).
 
-    An index outside the volume is clamped to the border voxel. Without a warp this is slicing, exact to the bit;
-    with one, trilinear interpolation, once.
+    An index outside the volume is clamped to the border voxel; labels there are IGNORED. Without a warp this is slicing, exact to the
+    bit. With one, the volume is interpolated once: trilinear for intensities, the nearest voxel for labels.
     """
-    if place.drawn.warp is None:
-        return _sliced(volume, lattice, place).float()
-    points = _warped(lattice, place, place.drawn.warp, volume.device)
+    output, warp = Lattice(1, place.shape, (0, 0, 0)), place.drawn.warp
+    if warp is None:
+        return [image_of(image, lattice, place) for lattice in lattices], _sliced_label(label, output, place)
+    points = {lattice: _warped(lattice, place, warp, image.device) for lattice in dict.fromkeys((*lattices, output))}
+    return [_interpolated(image, points[lattice]) for lattice in lattices], _nearest(label, points[output])
+
+
+def image_of(volume: Tensor, lattice: Lattice, place: Place) -> Tensor:
+    """What a network sees through one lattice of an unwarped place: float32 [M, x, y, z], clamped to the volume's border."""
+    return _sliced(volume, lattice, place).float()
+
+
+def _sliced_label(label: Tensor, output: Lattice, place: Place) -> Tensor:
+    patch = _sliced(label[None], output, place)[0].clone()
+    for axis in range(3):
+        outside = [not 0 <= index < label.shape[axis] for index in _indices(output, place, axis)]
+        if any(outside):
+            patch.movedim(axis, 0)[torch.tensor(outside, device=patch.device)] = IGNORED
+    return patch
+
+
+def _interpolated(volume: Tensor, points: Tensor) -> Tensor:
+    """Volume [M, X, Y, Z] at points [x, y, z, 3], trilinear, from the smallest box that holds them."""
     low = [int(points[..., axis].min().floor().clamp(0, volume.shape[axis + 1] - 1)) for axis in range(3)]
     high = [int(points[..., axis].max().ceil().clamp(0, volume.shape[axis + 1] - 1)) for axis in range(3)]
     box = volume[:, low[0] : high[0] + 1, low[1] : high[1] + 1, low[2] : high[2] + 1].float()
@@ -39,17 +60,9 @@ def image_of(volume: Tensor, lattice: Lattice, place: Place) -> Tensor:
     return grid_sample(box[None], unit.flip(-1)[None], align_corners=True, padding_mode="border")[0]
 
 
-def label_of(label: Tensor, place: Place) -> Tensor:
-    """Class indices of the output voxels: uint8 [X, Y, Z], the nearest voxel under a warp, IGNORED outside the volume."""
-    output = Lattice(1, place.shape, (0, 0, 0))
-    if place.drawn.warp is None:
-        patch = _sliced(label[None], output, place)[0].clone()
-        for axis in range(3):
-            outside = [not 0 <= index < label.shape[axis] for index in _indices(output, place, axis)]
-            if any(outside):
-                patch.movedim(axis, 0)[torch.tensor(outside, device=patch.device)] = IGNORED
-        return patch
-    nearest = _warped(output, place, place.drawn.warp, label.device).round().long()
+def _nearest(label: Tensor, points: Tensor) -> Tensor:
+    """Labels [X, Y, Z] of the voxels nearest to points [x, y, z, 3], IGNORED outside."""
+    nearest = points.round().long()
     extent = torch.tensor(label.shape, device=label.device)
     inside = ((nearest >= 0) & (nearest < extent)).all(-1)
     x, y, z = torch.minimum(nearest.clamp(min=0), extent - 1).unbind(-1)

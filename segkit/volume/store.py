@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Self
 
 from segkit.config.atomic import sync
@@ -92,9 +93,9 @@ class Store:
             finally:
                 pool.shutdown(cancel_futures=True)
         if bad:
-            listed = "\n".join(f"{case_id}: {bad[case_id]}" for case_id in sorted(bad))
+            listed = "".join(indent(f"\n{case_id}: {bad[case_id]}", "  ") for case_id in sorted(bad))
             remedy = "repair these cases, or take them out of the data set"
-            raise InputError("SK-V070", f"{len(bad)} of {len(cases)} cases cannot be used", got="\n" + listed, remedy=remedy)
+            raise InputError("SK-V070", f"{len(bad)} of {len(cases)} cases cannot be used{listed}", remedy=remedy)
 
     def _ensure(self, files: CaseFiles, key: str, prepare: Callable[[CaseFiles], Case]) -> None:
         place = self.path_of(files.id)

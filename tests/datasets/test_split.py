@@ -223,7 +223,8 @@ def test_more_folds_than_patients_are_refused():
     with pytest.raises(InputError) as error:
         Split(fold=0, of=5).assign(cases_of(8, 2))
     assert str(error.value) == (
-        "SK-D044: more folds than patients\n  expected: at least 5 patients\n  got:      4 (8 cases)\n  remedy:   lower dataset.split.of"
+        "SK-D044: more folds than patients\n  where:    dataset.split\n  expected: at least 5 patients\n"
+        "  got:      4 (8 cases)\n  remedy:   lower dataset.split.of"
     )
 
 
@@ -231,7 +232,7 @@ def test_something_must_be_left_to_train_on():
     with pytest.raises(InputError) as error:
         Split(test=3, validation=2).assign(cases_of(4))
     assert str(error.value) == (
-        "SK-D045: no case is left for training\n  expected: fewer test and validation cases\n"
+        "SK-D045: no case is left for training\n  where:    dataset.split\n  expected: fewer test and validation cases\n"
         "  got:      4 cases: 3 for test, 1 for validation\n  remedy:   change dataset.split"
     )
 

@@ -65,9 +65,9 @@ def test_one_case_has_no_standard_deviation_and_none_no_mean():
 
 def test_validation_averages_over_the_classes_that_have_a_value():
     rows = [Row("a", "organ", "dice", 0.5, "", "ok"), Row("a", "lesion", "dice", None, "", "absent")]
-    assert DiceMeans.over(rows).mean == 0.5
-    assert DiceMeans.over(rows).counts == {"organ": 1, "lesion": 0}
-    assert DiceMeans.over(rows[1:]).mean is None
+    assert DiceMeans.over(rows, ["organ", "lesion"]).mean == 0.5
+    assert DiceMeans.over(rows, ["organ", "lesion"]).counts == {"organ": 1, "lesion": 0}
+    assert DiceMeans.over(rows, ["lesion"]).mean is None
 
 
 def saved(path, array: np.ndarray, shift: float = 0.0):

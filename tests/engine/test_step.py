@@ -85,7 +85,7 @@ def test_joint_is_one_update_on_the_sum_over_views():
 
 
 def test_sequential_is_an_update_a_view_each_from_the_last_weights():
-    before, (state, _) = Linear(), after("sequential", Louder())
+    state, _ = after("sequential", Louder())
     image = batch().image[0]
     expected = Linear()
     for seen in (image, 2 * image):
@@ -96,12 +96,29 @@ def test_sequential_is_an_update_a_view_each_from_the_last_weights():
     for ours, theirs in zip(state.network.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert state.updates == 2
-    assert not torch.equal(SEEN[0], before.classifier.weight)  # the view was made when its turn came
 
 
-def test_joint_views_are_made_before_the_update():
-    after("joint", Louder(), Louder())
+@pytest.mark.parametrize("update", ["joint", "sequential"])
+def test_all_views_are_made_before_any_update(update):
+    after(update, Louder(), Louder())
+    assert len(SEEN) == 2
     assert all(torch.equal(seen, Linear().classifier.weight) for seen in SEEN)
+
+
+def test_only_the_clean_view_moves_running_statistics():
+    class Normalized(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm3d(1).double()
+
+        def features(self, image):
+            return self.norm(image[0])
+
+    network = Normalized()
+    state = Progress(network, SGD(momentum=0.0).build(network.parameters()), None, pinned={"precision": "fp32"})
+    step(state, Objective((CrossEntropy(),), (Louder(),), RARE), Train(steps=1), batch(), torch.Generator())
+    assert network.norm.num_batches_tracked == 1
+    torch.testing.assert_close(network.norm.running_mean, 0.1 * batch().image[0].mean((0, 2, 3, 4)))
 
 
 def test_a_clipped_gradient_has_the_norm_asked_for():

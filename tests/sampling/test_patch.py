@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from segkit.models.base import Lattice
 from segkit.sampling.augment import Drawn, Warp
-from segkit.sampling.patch import Place, image_of, label_of
+from segkit.sampling.patch import Place, cut, image_of
 from segkit.volume.labels import IGNORED
 
 SHAPE = (20, 17, 13)
@@ -18,6 +18,14 @@ EYE = Warp(np.eye(3))
 def ramp(shape: tuple[int, int, int] = SHAPE) -> torch.Tensor:
     """A volume [3, X, Y, Z] whose channels are the coordinates x, y, z."""
     return torch.stack(torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij"))
+
+
+def patch_of(volume: torch.Tensor, lattice: Lattice, place: Place) -> torch.Tensor:
+    return cut(volume, torch.zeros(volume.shape[1:], dtype=torch.uint8), (lattice,), place)[0][0]
+
+
+def label_of(label: torch.Tensor, place: Place) -> torch.Tensor:
+    return cut(label[None].float(), label, (), place)[1]
 
 
 def clamped(coordinates: list[int], size: int) -> list[float]:
@@ -66,8 +74,8 @@ def test_labels_outside_the_volume_are_ignored():
 )
 def test_the_identity_warp_equals_slicing(start, shape, stride, offset, flip):
     lattice = Lattice(stride, shape, (offset, offset, offset))
-    plain = image_of(ramp(), lattice, Place(start, shape, Drawn(flip)))
-    warped = image_of(ramp(), lattice, Place(start, shape, Drawn(flip, EYE)))
+    plain = patch_of(ramp(), lattice, Place(start, shape, Drawn(flip)))
+    warped = patch_of(ramp(), lattice, Place(start, shape, Drawn(flip, EYE)))
     torch.testing.assert_close(warped, plain, atol=1e-4, rtol=0)
 
 
@@ -82,7 +90,7 @@ def test_the_identity_warp_equals_slicing_for_labels(start, shape, flip):
 def test_a_quarter_turn_turns_the_patch():
     turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # output x reads along volume y
     place = Place((5, 5, 5), (5, 5, 5), Drawn(warp=Warp(turn)))
-    patch = image_of(ramp(), Lattice(1, (5, 5, 5), (0, 0, 0)), place)
+    patch = patch_of(ramp(), Lattice(1, (5, 5, 5), (0, 0, 0)), place)
     center = 7
     assert patch[1, :, 2, 2].tolist() == pytest.approx([center - 2, center - 1, center, center + 1, center + 2])
     assert patch[0, 2, :, 2].tolist() == pytest.approx([center + 2, center + 1, center, center - 1, center - 2])
@@ -90,7 +98,7 @@ def test_a_quarter_turn_turns_the_patch():
 
 def test_zoom_two_halves_the_step():
     place = Place((6, 6, 4), (5, 5, 5), Drawn(warp=Warp(np.eye(3) / 2)))
-    patch = image_of(ramp(), Lattice(1, (5, 5, 5), (0, 0, 0)), place)
+    patch = patch_of(ramp(), Lattice(1, (5, 5, 5), (0, 0, 0)), place)
     assert patch[0, :, 2, 2].tolist() == pytest.approx([7, 7.5, 8, 8.5, 9])
 
 
@@ -102,8 +110,8 @@ def test_all_lattices_of_a_warped_patch_agree_where_they_meet():
     )
     place = Place((14, 14, 14), (9, 9, 9), Drawn((True, False, True), warp))
     volume = ramp((40, 40, 40))
-    fine = image_of(volume, Lattice(1, (9, 9, 9), (0, 0, 0)), place)
-    coarse = image_of(volume, Lattice(3, (3, 3, 3), (1, 1, 1)), place)
+    fine = patch_of(volume, Lattice(1, (9, 9, 9), (0, 0, 0)), place)
+    coarse = patch_of(volume, Lattice(3, (3, 3, 3), (1, 1, 1)), place)
     torch.testing.assert_close(coarse, fine[:, 1::3, 1::3, 1::3], atol=1e-4, rtol=0)
 
 
@@ -111,7 +119,7 @@ def test_a_constant_field_is_a_shift():
     field = torch.zeros(3, 3, 3, 3)
     field[2] = 1.5
     place = Place((6, 6, 4), (3, 3, 3), Drawn(warp=Warp(np.eye(3), field, 8.0)))
-    patch = image_of(ramp(), Lattice(1, (3, 3, 3), (0, 0, 0)), place)
+    patch = patch_of(ramp(), Lattice(1, (3, 3, 3), (0, 0, 0)), place)
     assert patch[2, 1, 1].tolist() == pytest.approx([5.5, 6.5, 7.5])
     assert patch[0, :, 1, 1].tolist() == pytest.approx([6, 7, 8])
 

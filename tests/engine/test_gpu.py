@@ -1,0 +1,44 @@
+"""On a CUDA device: the same batches, the same probabilities, and training that learns."""
+
+import pytest
+import torch
+
+from segkit.engine.cohort import gather, make_loader
+from segkit.engine.console import Console
+from segkit.engine.run import Run
+from segkit.engine.tiles import probabilities
+from segkit.engine.train import train
+from segkit.models.deepmedic import DeepMedicTiny
+from segkit.models.unet3d import UNet3D
+
+pytestmark = pytest.mark.gpu
+QUIET = Console("quiet")
+
+
+def test_batches_cut_on_the_device_are_those_of_the_host(tiny, tmp_path):
+    batches = []
+    for residence, device in (("host", "cpu"), ("device", "cuda")):
+        recipe = tiny(sampling__residence=residence, sampling__augment={"flip": ["x"], "rotation": 10, "elastic": {}})
+        network = recipe.model.build(2, 2)
+        cohort = gather(recipe, network, tmp_path, QUIET)
+        batches.append(make_loader(cohort, recipe, network, torch.device(device), QUIET).batch(3))
+    for ours, theirs in zip(batches[0].image, batches[1].image, strict=True):
+        torch.testing.assert_close(theirs.cpu(), ours, atol=1e-3, rtol=1e-3)
+    assert (batches[0].label == batches[1].label.cpu()).float().mean() > 0.999  # a nearest voxel may tie
+
+
+@pytest.mark.parametrize("settings", [DeepMedicTiny(), UNet3D(widths=(4, 8))], ids=["deepmedic_tiny", "unet3d"])
+def test_probabilities_agree_with_the_cpu(settings):
+    torch.manual_seed(0)
+    network, image, roi = settings.build(2, 3), torch.randn(2, 30, 31, 32), torch.ones(30, 31, 32, dtype=torch.bool)
+    host = probabilities(network, image, roi, (16, 16, 16), 0.5, False, "fp32")
+    device = probabilities(network.cuda(), image.cuda(), roi.cuda(), (16, 16, 16), 0.5, False, "fp32")
+    torch.testing.assert_close(device.cpu(), host, atol=2e-3, rtol=0)  # TF32 in the convolutions
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_on_the_device_learns(tiny, tmp_path, precision):
+    recipe = tiny(train__steps=60, train__precision=precision, train__validate_every=None, train__checkpoint_every=None)
+    run = train(recipe, tmp_path, Run(tmp_path / "run"), device_name="cuda", console=QUIET)
+    losses = [record["loss"] for record in run.records() if record["event"] == "step"]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
