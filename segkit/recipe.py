@@ -65,7 +65,7 @@ class Infer(Settings):
     tile_shape: tuple[int, int, int] | Literal["auto"] = Field("auto", description="output voxels of a tile")
     overlap: float = Field(0.5, ge=0, lt=1, description="share of a tile that its neighbor covers again; blended networks only")
     mirror: bool = Field(False, description="mean over the 8 mirrored passes")
-    keep_largest: tuple[str, ...] = Field((), description="classes of which only the largest connected part is written")
+    keep_largest: tuple[str, ...] = Field((), description="classes or regions of which only the largest connected part is written")
 
 
 class Evaluate(Settings):
@@ -149,7 +149,7 @@ class Recipe(Settings):
                 mistakes.append(f"evaluate.regions.{region}: a class has this name already")
         scored = (*names[1:], *self.evaluate.regions)
         mistakes += [f"train.best: no class or region is named {name!r}" for name in self.train.best or () if name not in scored]
-        mistakes += [f"infer.keep_largest: no class is named {name!r}" for name in self.infer.keep_largest if name not in names[1:]]
+        mistakes += [f"infer.keep_largest: no class or region is named {name!r}" for name in self.infer.keep_largest if name not in scored]
         if mistakes:
             raise InputError(
                 "SK-R060",
@@ -158,6 +158,12 @@ class Recipe(Settings):
                 expected=f"names among {list(names)}",
                 remedy="classes are named once, under dataset.classes",
             )
+
+    def structures(self) -> dict[str, tuple[int, ...]]:
+        """Class indices of all that is scored: every class but the background, then the regions."""
+        names = self.class_names()
+        classes = {name: (index,) for index, name in enumerate(names) if index}
+        return classes | {region: tuple(names.index(member) for member in members) for region, members in self.evaluate.regions.items()}
 
     def proportions(self) -> dict[str, float]:
         """Share of centers per class: as given, or equal."""

@@ -47,10 +47,7 @@ class Scoring:
     @classmethod
     def of(cls, recipe: Recipe) -> "Scoring":
         """As the recipe says; every class, then its regions."""
-        names = recipe.class_names()
-        regions: dict[str, tuple[int, ...]] = {name: (index,) for index, name in enumerate(names) if index}
-        regions |= {region: tuple(names.index(member) for member in members) for region, members in recipe.evaluate.regions.items()}
-        return cls(recipe.evaluate.scorers(), regions, recipe.dataset.class_map, recipe.evaluate.convention)
+        return cls(recipe.evaluate.scorers(), recipe.structures(), recipe.dataset.class_map, recipe.evaluate.convention)
 
     def only(self, *metrics: Metric) -> "Scoring":
         """The same classes and regions with other metrics."""

@@ -64,13 +64,13 @@ def predict_case(
     indices = case.native.probabilities_to_native_labels(shares)
     recipe = members[0][1]
     for name in recipe.infer.keep_largest:
-        keep_largest(indices, recipe.class_names().index(name))
+        keep_largest(indices, recipe.structures()[name])
     return Prediction(case.id, indices, shares, case.native, time.perf_counter() - began)
 
 
-def keep_largest(indices: np.ndarray, index: int) -> None:
-    """Turn all but the largest 26-connected part of class `index` into background, in place."""
-    parts, count = ndimage.label(indices == index, structure=np.ones((3, 3, 3)))
+def keep_largest(indices: np.ndarray, members: tuple[int, ...]) -> None:
+    """Turn all but the largest 26-connected part of the union of class indices `members` into background, in place."""
+    parts, count = ndimage.label(np.isin(indices, members), structure=np.ones((3, 3, 3)))
     if count > 1:
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
