@@ -117,6 +117,11 @@ def test_the_license_is_the_one_the_package_names():
     assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == verbatim
 
 
+def test_type_checkers_are_told_that_the_package_is_typed():
+    assert "Typing :: Typed" in PROJECT["project"]["classifiers"]
+    assert (PACKAGE / "py.typed").is_file()
+
+
 def test_make_help_lists_every_target_that_has_a_comment():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = " ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)).split()

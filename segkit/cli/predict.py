@@ -88,7 +88,8 @@ def chosen_cases(
 
     if channels is not None:
         named = files_by_channel(channels)
-        return [channel_case(case_id(*next(iter(named.items()))), named, predictor.channels, roi)]
+        first = min(named, key=lambda name: predictor.channels.index(name) if name in predictor.channels else len(named))
+        return [channel_case(case_id(predictor, first, named[first]), named, predictor.channels, roi)]
     if split is not None:
         cases = list(getattr(predictor.recipe.dataset.splits(), split))
         if not cases:
@@ -121,7 +122,8 @@ def files_by_channel(channels: str) -> dict[str, Path]:
     return named
 
 
-def case_id(channel: str, path: Path) -> str:
-    """The name of a case of named files: that of a file, without suffix and channel."""
+def case_id(predictor: "Predictor", channel: str, path: Path) -> str:
+    """The id of a case of named files: the name of one of them, without suffix and channel, as the layout or the recipe calls it."""
     stem = path.name.removesuffix(".gz").removesuffix(".nii")
-    return stem.removesuffix(channel).rstrip("_-") or stem
+    bare = stem.removesuffix(channel).rstrip("_-.")
+    return predictor.recipe.dataset.case_id(stem) if bare in ("", stem) else bare

@@ -65,7 +65,7 @@ def _parts(columns: list[Column], beside: list[Column], width: int | None) -> li
     """Columns in groups which, together with those `beside` them, are no wider than `width`; at least one a group."""
     parts: list[list[Column]] = [[]]
     for column in columns:
-        if parts[-1] and width is not None and len(_aligned([*beside, *parts[-1], column])[0]) > width:
+        if parts[-1] and width is not None and max(map(len, _aligned([*beside, *parts[-1], column]))) > width:
             parts.append([])
         parts[-1].append(column)
     return parts
@@ -75,7 +75,9 @@ def _aligned(columns: list[Column]) -> list[str]:
     """Rows of text: the first column to the left, the others to the right; a rule under the header."""
     widths = [max(map(len, column)) for column in columns]
     rows = [
-        GAP.join(text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths, strict=True)))
+        GAP.join(
+            text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in zip(*columns, strict=True)
     ]
-    return [line.rstrip() for line in (rows[0], "-" * len(rows[0]), *rows[1:])]
+    return [rows[0], "-" * max(map(len, rows)), *rows[1:]]

@@ -1,5 +1,6 @@
 """What a person sees while work goes on: a bar on a terminal, timed lines elsewhere."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +61,8 @@ class Console:
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
-            with Progress(*columns, console=self._rich) as bar:
+            # errors printed meanwhile go above the bar, unless they are sent elsewhere
+            with Progress(*columns, console=self._rich, redirect_stderr=sys.stderr.isatty()) as bar:
                 yield Tracker(bar, bar.add_task(what, total=total, completed=done, note=""))
         else:
             yield Lines(self._rich, what, total, done)

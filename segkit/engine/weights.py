@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -75,7 +76,7 @@ def load_weights(folder: Path, device: torch.device) -> Trained:
             raise InputError(
                 "SK-I002", "the model is of another format", where=run.description, expected=f"{FORMAT}", got=f"{description['format']}"
             )
-        recipe = parse(Recipe, Document(description["recipe"], {(): Origin(str(run.description), None, folder)}))
+        recipe = _recipe(description["recipe"], run.description)
         with safe_open(run.weights, framework="pt") as stored:
             facts = json.loads((stored.metadata() or {})["segkit"])
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a mapping
@@ -92,6 +93,14 @@ def load_weights(folder: Path, device: torch.device) -> Trained:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
         raise InputError("SK-I004", "the model cannot be read", where=folder, got=str(error).splitlines()[0]) from error
     return Trained(folder.resolve().name, placed(network, device).eval(), recipe, facts["step"], facts["sha256"])
+
+
+def _recipe(value: dict[str, Any], path: Path) -> Recipe:
+    try:
+        return parse(Recipe, Document(value, {(): Origin(str(path), None, path.parent)}))
+    except InputError as error:
+        remedy = "was it trained with a plug-in of your own? name it with --plugin FILE"
+        raise InputError("SK-I005", "the model's recipe cannot be used", where=path, got=error.what.splitlines()[-1], remedy=remedy) from error
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

@@ -1,6 +1,5 @@
 """Five phantom scans, a tiny recipe, a trained run, and a way to call the command line in this process."""
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ class Said:
     err: str
 
 
-def segkit(*arguments: object) -> Said:
+def called(*arguments: object) -> Said:
     """Call the command line in this process. What is no exit (a bug's traceback) is raised."""
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -46,7 +45,7 @@ def segkit(*arguments: object) -> Said:
 
 @dataclass(frozen=True)
 class Place:
-    """A working directory with `data`, a BraTS folder of its own, and `r.yaml`."""
+    """A working directory with `data`, a BraTS folder of its own, and the recipe `r.yaml`."""
 
     path: Path
 
@@ -72,10 +71,16 @@ class Place:
 
 
 @pytest.fixture(scope="session")
+def segkit() -> Callable[..., Said]:
+    """`segkit("train", recipe)` is the command `segkit train recipe`, in this process."""
+    return called
+
+
+@pytest.fixture(scope="session")
 def scans(tmp_path_factory) -> Path:
     """Five phantom scans of 32^3 voxels, written by the command."""
     folder = tmp_path_factory.mktemp("phantom") / "data"
-    assert segkit("phantom", "brats", "--output", folder, "--cases", 5, "--shape", 32, 32, 32).status == 0
+    assert called("phantom", "brats", "--output", folder, "--cases", 5, "--shape", 32, 32, 32).status == 0
     return folder
 
 
@@ -85,14 +90,14 @@ def trained(tmp_path_factory, scans) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     shutil.copytree(scans, folder / "data")
     recipe = Place(folder).recipe()
-    assert segkit("train", recipe, "--run", folder / "run", "--device", "cpu").status == 0
+    assert called("train", recipe, "--run", folder / "run", "--device", "cpu").status == 0
     return folder / "run"
 
 
 @pytest.fixture
 def place(tmp_path, scans, monkeypatch) -> Place:
     """A fresh working directory with its own copy of the scans."""
-    shutil.copytree(scans, tmp_path / "data", copy_function=os.link)  # tests replace files, they do not write into them
+    shutil.copytree(scans, tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     Place(tmp_path).recipe()
     return Place(tmp_path)

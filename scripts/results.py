@@ -1,0 +1,122 @@
+"""Measures the numbers of docs/results.md: trains, predicts, scores, and prints one line of the table a run.
+
+    python scripts/results.py hippocampus --data DIR --steps 600 --seeds 0 1 2
+    python scripts/results.py brats2015 --data DIR
+    python scripts/results.py tiles --data DIR
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segkit.engine.console import Console
+from segkit.engine.device import choose_device
+from segkit.engine.evaluate import Row
+from segkit.engine.folders import score_recipe
+from segkit.engine.infer import Predictor, predict_all
+from segkit.engine.run import Run
+from segkit.engine.tiles import probabilities
+from segkit.engine.train import train
+from segkit.models.deepmedic import DeepMedic, DeepMedicTiny
+from segkit.models.unet3d import UNet3D
+from segkit.recipe import Recipe, read
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+QUIET = Console("quiet")
+
+
+def run_once(recipe: Recipe, folder: Path) -> tuple[Run, list[Row]]:
+    """Train into a fresh folder, predict the test cases, score them on their native grids."""
+    run = train(recipe, folder, Run(folder / "run"), console=QUIET)
+    predictor = Predictor.load([run.path], choose_device("auto"))
+    for outcome in predict_all(predictor, recipe.dataset.splits().test, run.predictions):
+        if outcome.error is not None:
+            raise outcome.error
+    rows, failed = score_recipe(run.predictions, recipe, "test")
+    if failed:
+        raise failed[0][1]
+    return run, rows
+
+
+def seconds_of(run: Run) -> float:
+    """The sum of step seconds."""
+    return sum(record["seconds"] for record in run.records() if record["event"] == "step")
+
+
+def dice(rows: list[Row], structure: str) -> float:
+    """Mean Dice over cases."""
+    return statistics.mean(row.value for row in rows if row.metric == "dice" and row.structure == structure and row.value is not None)
+
+
+def hippocampus(data: Path, output: Path, steps: int, seeds: list[int]) -> None:
+    """The shipped recipe on the split file's 150 training and 45 test cases, last weights."""
+    means = []
+    for seed in seeds:
+        overrides = (
+            f"dataset.root={data}",
+            f"dataset.split={{file: {data / 'split.json'}, validation: 0}}",
+            f"preprocess.store={output / 'store'}",
+            f"train.steps={steps}",
+            f"train.seed={seed}",
+        )
+        recipe = read(CONFIGS / "hippocampus" / "unet3d.yaml", overrides)
+        run, rows = run_once(recipe, output / f"hippocampus_{steps}_{seed}")
+        anterior, posterior = dice(rows, "Anterior"), dice(rows, "Posterior")
+        means.append((anterior + posterior) / 2)
+        print(f"| {steps} | {seed} | {seconds_of(run):.0f} | {anterior:.4f} | {posterior:.4f} | {means[-1]:.4f} |", flush=True)
+    print(f"mean of {len(means)} seeds: {statistics.mean(means):.4f}")
+
+
+def brats2015(data: Path, output: Path) -> None:
+    """Leave one patient out, four times, with the 3,291-parameter network."""
+    whole = []
+    for fold in range(4):
+        overrides = (f"dataset.root={data}", f"dataset.split.fold={fold}", f"preprocess.store={output / 'store'}")
+        run, rows = run_once(read(CONFIGS / "brats" / "2015_tiny.yaml", overrides), output / f"brats2015_{fold}")
+        whole.append(dice(rows, "whole_tumor"))
+        print(f"| {fold} | {rows[0].case} | {seconds_of(run):.0f} | {whole[-1]:.3f} | {dice(rows, 'tumor_core'):.3f} |", flush=True)
+    print(f"mean over 4 folds: {statistics.mean(whole):.3f}")
+
+
+def tiles(data: Path) -> None:
+    """Largest difference of the probabilities of one real brain between tile sizes, untrained weights."""
+    recipe = read(CONFIGS / "brats" / "2015_tiny.yaml", (f"dataset.root={data}",))
+    from segkit.engine.cohort import preparer
+
+    case = preparer(recipe, 42)(recipe.dataset.find()[0])
+    image, roi = torch.from_numpy(np.array(case.image)).float(), torch.from_numpy(case.roi)
+    box = (slice(60, 124), slice(60, 124), slice(40, 90))
+    image, roi = image[:, *box], roi[box]
+    networks = {"deepmedic_tiny": (DeepMedicTiny(), [(45, 45, 45), (30, 37, 23), (64, 64, 50)])}
+    networks["deepmedic"] = (DeepMedic(), [(45, 45, 45), (30, 37, 23), (64, 64, 50)])
+    networks["unet3d"] = (UNet3D(), [(64, 64, 48), (48, 48, 48), (32, 32, 32)])
+    for name, (settings, shapes) in networks.items():
+        torch.manual_seed(0)
+        network = settings.build(2, 5)
+        results = [probabilities(network, image, roi, shape, 0.5, False, "fp32") for shape in shapes]
+        worst = max(float((a - b).abs().max()) for a in results for b in results)
+        print(f"| {name} | {', '.join('x'.join(map(str, shape)) for shape in shapes)} | {worst:.1e} |", flush=True)
+
+
+def main() -> None:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["hippocampus", "brats2015", "tiles"])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=Path("runs/results"))
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    asked = parser.parse_args()
+    if asked.what == "hippocampus":
+        hippocampus(asked.data.resolve(), asked.output.resolve(), asked.steps, asked.seeds)
+    elif asked.what == "brats2015":
+        brats2015(asked.data.resolve(), asked.output.resolve())
+    else:
+        tiles(asked.data.resolve())
+
+
+if __name__ == "__main__":
+    main()
