@@ -1,8 +1,8 @@
 """Measures the numbers of docs/results.md: trains, predicts, scores, and prints one line of the table a run.
 
-    python scripts/results.py hippocampus --data DIR --steps 600 --seeds 0 1 2
-    python scripts/results.py brats2015 --data DIR
-    python scripts/results.py tiles --data DIR
+python scripts/results.py hippocampus --data DIR --steps 600 --seeds 0 1 2
+python scripts/results.py brats2015 --data DIR
+python scripts/results.py tiles --data DIR
 """
 
 import argparse

@@ -120,5 +120,5 @@ def _not_finite(run: Run, step: int, scalars: dict[str, float], batch: Batch) ->
         where=run.path,
         expected="finite losses and gradients",
         got=f"{broken} on a batch of cases {', '.join(sorted(set(batch.cases)))}",
-        remedy="the last checkpoint is intact: look at these cases with `segkit check`, or lower the learning rate, or set train.clip_gradient",
+        remedy="the last checkpoint is intact: `segkit check` these cases, or lower the learning rate, or set train.clip_gradient",
     )

@@ -100,7 +100,7 @@ def exact_pass(network: DeepMedicNetwork, image: Tensor, roi: Tensor, tile: Shap
 
 @dataclass(frozen=True)
 class Context:
-    """Feature maps of one low-resolution pathway. Cell k is centered on voxels ks .. ks + s - 1 of the volume; `first` is the first held."""
+    """Feature maps of one low-resolution pathway. Cell k is centered on voxels ks .. ks + s - 1 of the volume; `first` is held first."""
 
     cells: Tensor  # [1, D, x, y, z]
     first: Shape

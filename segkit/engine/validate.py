@@ -18,7 +18,10 @@ from segkit.volume.store import Store
 def validate(
     network: Network, recipe: Recipe, cases: Sequence[CaseFiles], store: Store, device: torch.device, precision: Precision
 ) -> DiceMeans:
-    """Mean Dice per class and region over labelled cases. The labels are read from the data set itself: nothing cropped or resampled takes part."""
+    """Mean Dice per class and region over labelled cases.
+
+    The labels are read from the data set itself: nothing cropped or resampled takes part.
+    """
     scoring = Scoring.of(recipe).only(Dice())
     rows: list[Row] = []
     for files in cases:

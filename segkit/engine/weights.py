@@ -100,7 +100,8 @@ def _recipe(value: dict[str, Any], path: Path) -> Recipe:
         return parse(Recipe, Document(value, {(): Origin(str(path), None, path.parent)}))
     except InputError as error:
         remedy = "was it trained with a plug-in of your own? name it with --plugin FILE"
-        raise InputError("SK-I005", "the model's recipe cannot be used", where=path, got=error.what.splitlines()[-1], remedy=remedy) from error
+        got = error.what.splitlines()[-1]
+        raise InputError("SK-I005", "the model's recipe cannot be used", where=path, got=got, remedy=remedy) from error
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

@@ -19,9 +19,14 @@ def test_the_file_appears_when_the_block_ends(tmp_path):
 def test_a_failure_leaves_what_was_there(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+
+    def fail_halfway() -> None:
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
