@@ -9,7 +9,8 @@ from segkit.cli.session import Session, command
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The recipe.", show_default=False)]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[key.path=value ...]", help="Values that replace the recipe's.", show_default=False)
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Values that replace the recipe's, as in train.steps=500.", show_default=False),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 

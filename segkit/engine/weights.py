@@ -95,7 +95,7 @@ def load_weights(folder: Path, device: torch.device) -> Trained:
     return Trained(folder.resolve().name, placed(network, device).eval(), recipe, facts["step"], facts["sha256"])
 
 
-def _recipe(value: dict[str, Any], path: Path) -> Recipe:
+def _recipe(value: dict[str | int, Any], path: Path) -> Recipe:
     try:
         return parse(Recipe, Document(value, {(): Origin(str(path), None, path.parent)}))
     except InputError as error:

@@ -215,7 +215,7 @@ def test_asymmetric_augmentation_without_rare_classes(refused):
 def test_classes_that_sections_name_differently(refused):
     error = refused("r.yaml", "sampling.proportions={background: 0.5, tumour: 0.5}", "infer.keep_largest=[tumr]")
     assert "  sampling.proportions: expected a share for each of ['background', 'tumor'], " in error
-    assert "  infer.keep_largest: no class is named 'tumr'\n" in error
+    assert "  infer.keep_largest: no class or region is named 'tumr'\n" in error
 
 
 @pytest.mark.parametrize(
