@@ -30,7 +30,7 @@ QUIET = Console("quiet")
 
 def run_once(recipe: Recipe, folder: Path) -> tuple[Run, list[Row]]:
     """Train into a fresh folder, predict the test cases, score them on their native grids."""
-    run = train(recipe, folder, Run(folder / "run"), console=QUIET)
+    run = train(recipe, Run(folder / "run"), console=QUIET)
     predictor = Predictor.load([run.path], choose_device("auto"))
     for outcome in predict_all(predictor, recipe.dataset.splits().test, run.predictions):
         if outcome.error is not None:

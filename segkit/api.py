@@ -32,7 +32,7 @@ def train(
     path = Path(recipe)
     typed = resolve(apply_values(load_yaml(path), overrides or {}))
     folder = Run(Path(run) if run is not None else Path("runs") / path.stem)
-    return train_recipe(typed, path.resolve().parent, folder, resumed=resume, device_name=device, console=Console("quiet"))
+    return train_recipe(typed, folder, resumed=resume, device_name=device, console=Console("quiet"))
 
 
 @dataclass(frozen=True)

@@ -182,8 +182,13 @@ def read_document(path: Path, overrides: tuple[str, ...] = ()) -> Document:
 
 
 def resolve(document: Document) -> Recipe:
-    """The typed recipe of a document, with the channels and classes that the data set says itself written out."""
-    recipe = parse(Recipe, document)
-    recipe = recipe.model_copy(update={"dataset": recipe.dataset.resolved()})
-    recipe.check_names(document.origins[()].source)
+    """The typed recipe of a document, with what else it depends on written out: the data set's own channels and classes, and the store.
+
+    A resolved recipe can be trained again from anywhere.
+    """
+    recipe, origin = parse(Recipe, document), document.origins[()]
+    store = recipe.preprocess.store or origin.directory / ".segkit" / "store"
+    preprocess = recipe.preprocess.model_copy(update={"store": store})
+    recipe = recipe.model_copy(update={"dataset": recipe.dataset.resolved(), "preprocess": preprocess})
+    recipe.check_names(origin.source)
     return recipe

@@ -56,7 +56,7 @@ def test_a_shipped_recipe_takes_one_step(path, phantoms, tmp_path, request):
     else:
         values |= {"dataset.split": values["dataset.split"] | {"validation": 0}}
     recipe = resolve(apply_values(load(path), values))
-    run = train(recipe, tmp_path, Run(tmp_path / "run"), device_name="cpu", console=Console("quiet"))
+    run = train(recipe, Run(tmp_path / "run"), device_name="cpu", console=Console("quiet"))
     steps = [record for record in run.records() if record["event"] == "step"]
     assert len(steps) == 1
     assert torch.isfinite(torch.tensor(steps[0]["loss"]))

@@ -33,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
         overrides = {"dataset.root": str(folder / "data")} | ({"train.steps": steps} if steps else {})
         recipe = resolve(apply_values(load(recipes() / "phantom" / "demo.yaml"), overrides))
         run = Run(folder / "run")
-        train(recipe, folder, run, resumed=run.exists(), console=console)
+        train(recipe, run, resumed=run.exists(), console=console)
         predictor = Predictor.load([run.path], choose_device("auto"))
         cases = recipe.dataset.splits().test
         with console.track("predict", len(cases)) as tracker:

@@ -35,12 +35,5 @@ def add_to(app: typer.Typer) -> None:
         from segkit.recipe import read
 
         typed = read(recipe, tuple(overrides or ()))
-        done = work(
-            typed,
-            recipe.resolve().parent,
-            Run(run or Path("runs") / recipe.stem),
-            resumed=resume,
-            device_name=device,
-            console=session.console,
-        )
+        done = work(typed, Run(run or Path("runs") / recipe.stem), resumed=resume, device_name=device, console=session.console)
         session.console.say(f"run: {done.path}")

@@ -58,8 +58,9 @@ def preparer(recipe: Recipe, margin: int) -> Callable[[CaseFiles], Case]:
     )
 
 
-def gather(recipe: Recipe, network: Network, folder: Path, console: Console) -> Cohort:
-    """Split the data set and bring its training and validation cases into the store, in `folder` unless the recipe names another."""
+def gather(recipe: Recipe, network: Network, console: Console) -> Cohort:
+    """Split the data set of a resolved recipe and bring its training and validation cases into the store."""
+    assert recipe.preprocess.store is not None, "resolving a recipe names its store"
     splits = recipe.dataset.splits()
     if not splits.training:
         raise InputError("SK-T030", "no training case is left", where="dataset.split", expected="at least one", got="none")
@@ -75,7 +76,7 @@ def gather(recipe: Recipe, network: Network, folder: Path, console: Console) -> 
     with console.track("preprocess", len(cases)) as tracker:
         store = Store.build(
             cases,
-            recipe.preprocess.store or folder / ".segkit" / "store",
+            recipe.preprocess.store,
             settings,
             preparer(recipe, margin),
             lambda *_: tracker.advance(),

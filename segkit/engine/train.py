@@ -5,7 +5,6 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 import torch
@@ -36,10 +35,8 @@ class Interrupted(SegkitError):
         self.exit_status = 128 + signal_number
 
 
-def train(
-    recipe: Recipe, folder: Path, run: Run, *, resumed: bool = False, device_name: str = "auto", console: Console | None = None
-) -> Run:
-    """Train by the recipe into `run`; the store lives in `folder`. With `resumed`, go on from the last checkpoint, exactly.
+def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str = "auto", console: Console | None = None) -> Run:
+    """Train by a resolved recipe into `run`. With `resumed`, go on from the last checkpoint, exactly.
 
     Raises InputError for what the user can mend, WorkError for a loss that is not finite, Interrupted on Ctrl-C and SIGTERM.
     """
@@ -55,7 +52,7 @@ def train(
             return run
     elif run.exists():
         raise run.in_use()
-    cohort = gather(recipe, progress.network, folder, console)
+    cohort = gather(recipe, progress.network, console)
     loader = make_loader(cohort, recipe, progress.network, device, console)
     if not resumed:  # only now: what the data or the recipe lack is found without a trace
         run.create(dump(recipe))

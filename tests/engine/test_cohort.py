@@ -44,7 +44,7 @@ def test_a_batch_is_the_same_wherever_the_volumes_live(tiny, tmp_path, place):
     for residence in ("host", place):
         recipe = tiny(sampling__residence=residence)
         network = recipe.model.build(2, 2)
-        cohort = gather(recipe, network, tmp_path, QUIET)
+        cohort = gather(recipe, network, QUIET)
         batches.append(make_loader(cohort, recipe, network, CPU, QUIET).batch(3))
     assert all(torch.equal(a, b) for a, b in zip(batches[0].image, batches[1].image, strict=True))
     assert torch.equal(batches[0].label, batches[1].label)
@@ -53,7 +53,7 @@ def test_a_batch_is_the_same_wherever_the_volumes_live(tiny, tmp_path, place):
 def test_nothing_done_to_a_mapped_volume_reaches_the_disk(tiny, tmp_path):
     recipe = tiny(sampling__residence="disk")
     network = recipe.model.build(2, 2)
-    cohort = gather(recipe, network, tmp_path, QUIET)
+    cohort = gather(recipe, network, QUIET)
     loader = make_loader(cohort, recipe, network, CPU, QUIET)
     loader.volumes[0].image.fill_(7)
     assert cohort.store.verify() == []
@@ -63,7 +63,7 @@ def test_nothing_done_to_a_mapped_volume_reaches_the_disk(tiny, tmp_path):
 def test_the_data_hash_tells_settings_apart(tiny, tmp_path):
     def digest(**values) -> str:
         recipe = tiny(**values)
-        return gather(recipe, recipe.model.build(2, 2), tmp_path, QUIET).data_hash
+        return gather(recipe, recipe.model.build(2, 2), QUIET).data_hash
 
     assert digest() == digest(train__seed=5)
     assert digest() != digest(preprocess__dtype="float32")

@@ -20,7 +20,7 @@ def test_batches_cut_on_the_device_are_those_of_the_host(tiny, tmp_path):
     for residence, device in (("host", "cpu"), ("device", "cuda")):
         recipe = tiny(sampling__residence=residence, sampling__augment={"flip": ["x"], "rotation": 10, "elastic": {}})
         network = recipe.model.build(2, 2)
-        cohort = gather(recipe, network, tmp_path, QUIET)
+        cohort = gather(recipe, network, QUIET)
         batches.append(make_loader(cohort, recipe, network, torch.device(device), QUIET).batch(3))
     for ours, theirs in zip(batches[0].image, batches[1].image, strict=True):
         torch.testing.assert_close(theirs.cpu(), ours, atol=1e-3, rtol=1e-3)
@@ -39,6 +39,6 @@ def test_probabilities_agree_with_the_cpu(settings):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_on_the_device_learns(tiny, tmp_path, precision):
     recipe = tiny(train__steps=60, train__precision=precision, train__validate_every=None, train__checkpoint_every=None)
-    run = train(recipe, tmp_path, Run(tmp_path / "run"), device_name="cuda", console=QUIET)
+    run = train(recipe, Run(tmp_path / "run"), device_name="cuda", console=QUIET)
     losses = [record["loss"] for record in run.records() if record["event"] == "step"]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])

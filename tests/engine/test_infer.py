@@ -36,7 +36,7 @@ model: {{name: deepmedic_tiny, dropout: 0}}
 losses: [cross_entropy]
 train: {{steps: 60, batch_size: 4, precision: fp32, optimizer: {{name: rmsprop, learning_rate: 5e-3}}}}
 """
-    return train(resolve(loads(text, "tiny.yaml")), folder, Run(folder / "run"), device_name="cpu", console=Console("quiet"))
+    return train(resolve(loads(text, "tiny.yaml")), Run(folder / "run"), device_name="cpu", console=Console("quiet"))
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +147,6 @@ def test_an_ensemble_of_one_model_twice_is_that_model(tiny_run, predictor, scan,
 def test_models_of_other_classes_are_no_ensemble(tiny, tiny_run, tmp_path):
     other = train(
         tiny(train__steps=1, dataset__channels=["flair"], dataset__classes={"core": [1, 4], "edema": 2}),
-        tmp_path,
         Run(tmp_path / "other"),
         console=Console("quiet"),
     )

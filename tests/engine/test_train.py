@@ -22,7 +22,7 @@ FACTS = ("step", "loss", "cross_entropy", "learning_rate", "updates")
 
 
 def trained(recipe, folder: Path, *, resumed: bool = False) -> Run:
-    return train(recipe, folder, Run(folder / "run"), resumed=resumed, device_name="cpu", console=QUIET)
+    return train(recipe, Run(folder / "run"), resumed=resumed, device_name="cpu", console=QUIET)
 
 
 def steps_of(run: Run) -> list[tuple]:
@@ -116,14 +116,14 @@ def test_resuming_is_exact(tiny, tmp_path, extra):
 
         module.step = step
         try:
-            train(recipe, tmp_path / "broken", run, device_name="cpu", console=QUIET)
+            train(recipe, run, device_name="cpu", console=QUIET)
         except Killed:
             pass
         finally:
             module.step = original
 
     kill(broken)
-    train(recipe, tmp_path / "broken", broken, resumed=True, device_name="cpu", console=QUIET)
+    train(recipe, broken, resumed=True, device_name="cpu", console=QUIET)
     assert steps_of(broken) == steps_of(whole)
     assert broken.weights.read_bytes() == whole.weights.read_bytes()
     records = [record for record in broken.records() if record["event"] == "validate"]
