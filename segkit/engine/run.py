@@ -100,6 +100,15 @@ class Run:
         """Strict JSON (no NaN) into a file of the run."""
         self.write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
+    def note_origin(self, facts: Record) -> bool:
+        """Where the run comes from; when it is resumed, added to what was noted before. False if the data are no longer the same."""
+        if not self.provenance.exists():
+            self.write_json(self.provenance, facts)
+            return True
+        before = json.loads(self.provenance.read_text(encoding="utf-8"))
+        self.write_json(self.provenance, before | {"resumed": [*before.get("resumed", []), facts]})
+        return bool(before["data"] == facts["data"])
+
     def records(self) -> Iterator[Record]:
         """Lines of the log, in order. A last line cut off by a kill is left out."""
         if not self.log.exists():

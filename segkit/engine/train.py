@@ -1,20 +1,15 @@
 """Training: one loop, top to bottom."""
 
-import os
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
 
 import torch
 
-from segkit.config.errors import SegkitError
 from segkit.config.parse import dump
 from segkit.engine import checkpoint
-from segkit.engine.cohort import gather, make_loader
+from segkit.engine.cohort import Cohort, gather, make_loader
 from segkit.engine.console import Console
 from segkit.engine.device import choose_device, describe_device
+from segkit.engine.interruption import Interrupted, interruptions
 from segkit.engine.objective import Objective, rare_mask
 from segkit.engine.progress import Progress, resume, save
 from segkit.engine.recorder import Recorder
@@ -24,15 +19,6 @@ from segkit.engine.validate import validate
 from segkit.engine.weights import describe_model, save_weights
 from segkit.recipe import Recipe
 from segkit.sampling.counter import Purpose, fast, fast_seed
-
-
-class Interrupted(SegkitError):
-    """Ctrl-C or SIGTERM: a checkpoint was written and the run can be resumed. Exit status 130 or 143."""
-
-    def __init__(self, signal_number: int, run: Run, done: int) -> None:
-        remedy = "go on with the same command and --resume"
-        super().__init__("SK-T040", f"stopped after step {done}; a checkpoint was written", where=run.path, remedy=remedy)
-        self.exit_status = 128 + signal_number
 
 
 def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str = "auto", console: Console | None = None) -> Run:
@@ -57,7 +43,8 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
     if not resumed:  # only now: what the data or the recipe lack is found without a trace
         run.create(dump(recipe))
     describe_model(run, recipe)
-    run.write_json(run.provenance, provenance(describe_device(device), cohort.data_hash))
+    if not run.note_origin(provenance(describe_device(device), cohort.data_hash)):
+        console.say("the data or their preprocessing have changed since this run began: its losses will not be those of an undisturbed run")
     parameters = sum(p.numel() for p in progress.network.parameters())
     console.say(
         f"{recipe.model.name}: {parameters:,} parameters; {describe_device(device)}, {progress.pinned['precision']}; "
@@ -83,16 +70,7 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
 
             last = progress.step == settings.steps
             if cohort.validation and (last or (settings.validate_every and progress.step % settings.validate_every == 0)):
-                recorder.flush()
-                began = time.perf_counter()
-                scores = validate(progress.kept, recipe, cohort.validation, cohort.store, device, progress.pinned["precision"])
-                recorder.validation(progress.step, scores, time.perf_counter() - began)
-                if scores.mean is not None and (progress.best is None or scores.mean > progress.best):
-                    progress.best = scores.mean
-                    checkpoint.save(run.checkpoints / "best.pt", progress.state())
-                    if not keep_last:
-                        save_weights(run, progress.kept, progress.step)
-                recorder.restart_clock()
+                judge(progress, cohort, recipe, run, recorder, device)
             if last or stopped or recorder.checkpoint_is_due(progress.step):
                 recorder.flush()
                 recorder.checkpoint(progress.step)
@@ -104,23 +82,15 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
     return run
 
 
-@contextmanager
-def interruptions() -> Iterator[Sequence[int]]:
-    """A list that gets the signal's number on the first Ctrl-C or SIGTERM; a second one stops at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        os.write(2, b"\nstopping after this step, with a checkpoint; once more stops at once\n")  # print is not safe in here
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # signals reach the main thread only, and this is another
-        before = {}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def judge(progress: Progress, cohort: Cohort, recipe: Recipe, run: Run, recorder: Recorder, device: torch.device) -> None:
+    """Validate; where the score is the best so far, keep a checkpoint, and the weights unless the last ones are asked for."""
+    recorder.flush()
+    began = time.perf_counter()
+    scores = validate(progress.kept, recipe, cohort.validation, cohort.store, device, progress.pinned["precision"])
+    recorder.validation(progress.step, scores, time.perf_counter() - began)
+    if scores.mean is not None and (progress.best is None or scores.mean > progress.best):
+        progress.best = scores.mean
+        checkpoint.save(run.checkpoints / "best.pt", progress.state())
+        if recipe.train.keep != "last":
+            save_weights(run, progress.kept, progress.step)
+    recorder.restart_clock()

@@ -215,3 +215,14 @@ def test_a_run_killed_at_random_moments_gives_the_losses_of_an_undisturbed_one(t
     assert ours == theirs
     assert len(ours) == 60
     assert json.loads(broken.provenance.read_text())["versions"]["segkit"]
+
+
+def test_provenance_keeps_how_a_run_began_and_adds_how_it_went_on(tiny, tmp_path):
+    recipe = tiny(train__steps=4)
+    run = trained(recipe, tmp_path)
+    began = json.loads(run.provenance.read_text())
+    assert run.note_origin(began) is True
+    assert run.note_origin(began | {"data": "other"}) is False
+    facts = json.loads(run.provenance.read_text())
+    assert {key: facts[key] for key in began} == began
+    assert [resumed["data"] for resumed in facts["resumed"]] == [began["data"], "other"]
