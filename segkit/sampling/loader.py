@@ -122,7 +122,8 @@ class Loader:
         """Batches of the steps start .. stop - 1; the next one is made while the caller works on the last."""
         if start >= stop:
             return
-        with ThreadPoolExecutor(1, "sampler") as ahead:
+        threads = 1 if self.device.type == "cpu" else torch.get_num_threads()  # more would fight the training step for the cores
+        with ThreadPoolExecutor(1, "sampler", torch.set_num_threads, (threads,)) as ahead:
             upcoming = ahead.submit(self.batch, start)
             for step in range(start + 1, stop + 1):
                 batch = upcoming.result()
