@@ -44,11 +44,12 @@ class Model:
     def predict(self, scan: str | Path | Mapping[str, str | Path], roi: str | Path | None = None) -> Volume:
         """The label map of one scan in its own geometry.
 
-        scan: a NIfTI file (models of one channel), a case folder in the model's layout, or channel name -> NIfTI file.
+        scan: a NIfTI file (models of one channel), a case folder in the model's layout, or channel name -> NIfTI file. roi: a mask to use,
+        however the model finds the ROI.
         Raises InputError where the scan is not one case, misses a channel or cannot be read.
         """
         if isinstance(scan, Mapping):
-            files = channel_case("scan", {name: Path(path) for name, path in scan.items()}, self.predictor.channels, roi)
+            files = channel_case("scan", {name: Path(path) for name, path in scan.items()}, self.predictor.channels)
         else:
             cases = self.predictor.files_of(Path(scan))
             if len(cases) != 1:
@@ -56,7 +57,7 @@ class Model:
                     "SK-I020", "not one case", where=scan, expected="one case", got=f"{len(cases)} cases", remedy="predict them one by one"
                 )
             files = cases[0]
-        return self.predictor.written(files, self.predictor.predict(files))
+        return self.predictor.written(files, self.predictor.predict(files, roi=Path(roi) if roi else None))
 
 
 def load(path: str | Path | Sequence[str | Path], device: str = "auto") -> Model:
@@ -73,7 +74,7 @@ def evaluate(predictions: str | Path, labels: str | Path, classes: Mapping[str, 
     return rows
 
 
-def channel_case(case: str, paths: Mapping[str, Path], channels: Sequence[str], roi: str | Path | None = None) -> CaseFiles:
+def channel_case(case: str, paths: Mapping[str, Path], channels: Sequence[str]) -> CaseFiles:
     """A case from named files. Raises InputError where the names are not the model's channels, or a file is not there."""
     if set(paths) != set(channels):
         raise InputError(
@@ -84,7 +85,7 @@ def channel_case(case: str, paths: Mapping[str, Path], channels: Sequence[str], 
             got=", ".join(paths),
             remedy="name each file by its channel: " + ",".join(f"{name}=FILE" for name in channels),
         )
-    for path in (*paths.values(), *([Path(roi)] if roi else [])):
+    for path in paths.values():
         if not path.is_file():
             raise InputError("SK-I022", "no such file", where=path, expected="a NIfTI file")
-    return CaseFiles(case, {name: Source(Path(paths[name])) for name in channels}, None, Path(roi) if roi else None)
+    return CaseFiles(case, {name: Source(Path(paths[name])) for name in channels})

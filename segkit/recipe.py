@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from segkit.config.document import Document
 from segkit.config.errors import InputError
@@ -55,14 +55,14 @@ class Train(Settings):
     best: tuple[str, ...] | None = Field(
         None, min_length=1, description="classes or regions whose mean Dice is the best one's; null: all classes"
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     deterministic: bool = False
 
 
 class Infer(Settings):
     """How a whole volume is predicted."""
 
-    tile_shape: tuple[int, int, int] | Literal["auto"] = Field("auto", description="output voxels of a tile")
+    tile_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | Literal["auto"] = Field("auto", description="output voxels of a tile")
     overlap: float = Field(0.5, ge=0, lt=1, description="share of a tile that its neighbor covers again; blended networks only")
     mirror: bool = Field(False, description="mean over the 8 mirrored passes")
     keep_largest: tuple[str, ...] = Field((), description="classes or regions of which only the largest connected part is written")
@@ -147,6 +147,8 @@ class Recipe(Settings):
             mistakes += [f"evaluate.regions.{region}: no class is named {name!r}" for name in members if name not in names]
             if region in names:
                 mistakes.append(f"evaluate.regions.{region}: a class has this name already")
+        if FOREGROUND in names:
+            mistakes.append(f"dataset.classes.{FOREGROUND}: expected another name: sampling.proportions means all classes together by it")
         scored = (*names[1:], *self.evaluate.regions)
         mistakes += [f"train.best: no class or region is named {name!r}" for name in self.train.best or () if name not in scored]
         mistakes += [f"infer.keep_largest: no class or region is named {name!r}" for name in self.infer.keep_largest if name not in scored]

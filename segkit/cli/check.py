@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from segkit.cli.session import Session, command
+from segkit.cli.session import AcceptSform, Session, command
 from segkit.cli.train import Overrides
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 Subject = Annotated[Path, typer.Argument(metavar="RECIPE.yaml|DATA_DIR", help="A recipe, or a folder with --layout.", show_default=False)]
 Layout = Annotated[
-    Literal["brats", "btcv", "msd", "nnunet"] | None, typer.Option("--layout", help="How the folder is laid out.", show_default=False)
+    Literal["brats", "btcv", "msd", "nnunet", "files"] | None,
+    typer.Option("--layout", help="How the folder is laid out; files needs a recipe.", show_default=False),
 ]
 Report = Annotated[Path, typer.Option("--report", metavar="FILE", help="Where all findings are written.")]
 
@@ -24,10 +25,15 @@ def add_to(app: typer.Typer) -> None:
 
     @command(app, "check")
     def check(
-        session: Session, subject: Subject, overrides: Overrides = None, layout: Layout = None, report: Report = Path("integrity.json")
+        session: Session,
+        subject: Subject,
+        overrides: Overrides = None,
+        layout: Layout = None,
+        accept_sform: AcceptSform = False,
+        report: Report = Path("integrity.json"),
     ) -> None:
         """Read every file of a data set, and list at once all that training would stumble over."""
-        plan = planned(subject, tuple(overrides or ()), layout)
+        plan = planned(subject, tuple(overrides or ()), layout, accept_sform)
         findings = findings_of(plan, session.console)
         errors = sum(finding.grade == "error" for finding in findings)
         write(report, subject, plan, findings)
@@ -39,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
             raise typer.Exit(2)
 
 
-def planned(subject: Path, overrides: tuple[str, ...], layout: str | None) -> "Plan":
+def planned(subject: Path, overrides: tuple[str, ...], layout: str | None, accept_sform: bool) -> "Plan":
     """What is to be read. Raises InputError where neither a recipe nor a folder with its layout was named."""
     from segkit.config.errors import InputError
     from segkit.engine.check import plan
@@ -57,9 +63,13 @@ def planned(subject: Path, overrides: tuple[str, ...], layout: str | None) -> "P
             )
         if subject.is_file():
             raise InputError("SK-C032", "--layout belongs to a folder", where=subject, remedy="a recipe says it already: leave it out")
-        return plan(dataset_in(subject, layout))
+        return plan(dataset_in(subject, layout, accept_sform=accept_sform))
     if subject.is_dir():
         raise InputError("SK-C030", "the layout of the folder is not given", where=subject, expected="--layout brats, btcv, msd or nnunet")
+    if accept_sform:
+        raise InputError(
+            "SK-C033", "--accept-sform belongs to a folder", where=subject, remedy="for a recipe, set dataset.accept_sform=true instead"
+        )
     recipe = read(subject, overrides)
     return plan(recipe.dataset, recipe)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from segkit.cli.session import Session, command, report
+from segkit.cli.session import AcceptSform, Session, command, report
 
 if TYPE_CHECKING:
     from segkit.engine.folders import Scores
@@ -44,6 +44,7 @@ def add_to(app: typer.Typer) -> None:
         classes: Classes = None,
         layout: Layout = None,
         recipe: RecipeFile = None,
+        accept_sform: AcceptSform = False,
         output: Output = None,
     ) -> None:
         """Score label maps: Dice, sensitivity, precision, HD95, ASSD, NSD. Writes scores.csv and summary.json."""
@@ -62,9 +63,9 @@ def add_to(app: typer.Typer) -> None:
             if value is not None and labels is None:
                 raise InputError("SK-C021", f"{option} belongs to LABELS", where=option, remedy="the recipe says it already: leave it out")
         if labels is not None:
-            rows, failed = against_labels(predictions, labels, classes, layout)
+            rows, failed = against_labels(predictions, labels, classes, layout, accept_sform)
         else:
-            rows, failed = against_recipe(predictions, recipe, split)
+            rows, failed = against_recipe(predictions, recipe, split, accept_sform)
         folder = output or predictions
         for case, error in failed:
             report(error, case)
@@ -78,7 +79,7 @@ def add_to(app: typer.Typer) -> None:
             raise WorkError("SK-C022", what, where=folder, got=", ".join(case for case, _ in failed[:10]) + ", ..." * (len(failed) > 10))
 
 
-def against_labels(predictions: Path, labels: Path, classes: Path | None, layout: str | None) -> "Scores":
+def against_labels(predictions: Path, labels: Path, classes: Path | None, layout: str | None, accept_sform: bool) -> "Scores":
     """Scores against a folder of label maps, or with `layout` against a data set. A run stands for the folder of its predictions."""
     from segkit.engine.folders import dataset_in, score_dataset, score_folders
     from segkit.engine.run import Run
@@ -87,11 +88,11 @@ def against_labels(predictions: Path, labels: Path, classes: Path | None, layout
     maps = run.predictions if run.exists() else predictions
     values = None if classes is None else class_values(classes)
     if layout is None:
-        return score_folders(maps, labels, values)
-    return score_dataset(maps, dataset_in(labels, layout, values))
+        return score_folders(maps, labels, values, accept_sform=accept_sform)
+    return score_dataset(maps, dataset_in(labels, layout, values, accept_sform))
 
 
-def against_recipe(predictions: Path, recipe: Path | None, split: str | None) -> "Scores":
+def against_recipe(predictions: Path, recipe: Path | None, split: str | None, accept_sform: bool) -> "Scores":
     """Scores against the data set of a recipe, or of the run itself: the cases of a split, or those that were predicted."""
     from segkit.config.errors import InputError
     from segkit.engine.folders import score_recipe
@@ -100,7 +101,7 @@ def against_recipe(predictions: Path, recipe: Path | None, split: str | None) ->
 
     run = Run(predictions)
     if recipe is not None:
-        return score_recipe(run.predictions if run.exists() else predictions, read(recipe), None)
+        return score_recipe(run.predictions if run.exists() else predictions, read(recipe), None, accept_sform)
     if not run.recipe.is_file():
         raise InputError(
             "SK-C024",
@@ -112,7 +113,7 @@ def against_recipe(predictions: Path, recipe: Path | None, split: str | None) ->
     if not run.predictions.is_dir():
         remedy = f"segkit predict {predictions} --split {split}"
         raise InputError("SK-C025", "this run has no predictions", where=run.predictions, remedy=remedy)
-    return score_recipe(run.predictions, read(run.recipe), split)
+    return score_recipe(run.predictions, read(run.recipe), split, accept_sform)
 
 
 def class_values(path: Path) -> dict[str, tuple[int, ...]]:

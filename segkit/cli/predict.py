@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from segkit.cli.session import Session, command, report
+from segkit.cli.session import AcceptSform, Session, command, report
 from segkit.cli.train import Device
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ SplitName = Annotated[
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default with --split: the run's predictions.", show_default=False)
 ]
-Roi = Annotated[Path | None, typer.Option("--roi", metavar="FILE", help="ROI mask of the one case.", show_default=False)]
+Roi = Annotated[
+    Path | None, typer.Option("--roi", metavar="FILE", help="ROI mask of the one case, whatever the recipe says.", show_default=False)
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,6 +46,7 @@ def add_to(app: typer.Typer) -> None:
         mirror: Annotated[
             bool | None, typer.Option("--mirror/--no-mirror", help="Mean over 8 mirrored passes; default: as the recipe says.")
         ] = None,
+        accept_sform: AcceptSform = False,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,
         device: Device = "auto",
     ) -> None:
@@ -59,37 +62,38 @@ def add_to(app: typer.Typer) -> None:
             )
         if output is None and (split is None or len(models) > 1):
             raise InputError("SK-C011", "no place for the label maps", where="segkit predict", expected="--output DIR")
-        predictor = Predictor.load(models, choose_device(device))
-        cases = chosen_cases(predictor, input, channels, split, roi)
+        predictor = Predictor.load(models, choose_device(device), mirror=mirror, accept_sform=accept_sform)
+        cases = chosen_cases(predictor, input, channels, split)
+        check_mask(roi, len(cases))
         folder, console, outcomes = output or Run(models[0]).predictions, session.console, []
         with console.track("predict", len(cases)) as tracker:
-            for outcome in predict_all(predictor, cases, folder, with_probabilities=probabilities, mirror=mirror, overwrite=overwrite):
+            for outcome in predict_all(predictor, cases, folder, with_probabilities=probabilities, roi=roi, overwrite=overwrite):
                 outcomes.append(outcome)
+                for notice in outcome.notices:
+                    console.detail(f"notice, case {outcome.case}: {notice}")
                 tracker.advance(outcome.case)
                 if outcome.error is not None:
                     report(outcome.error, outcome.case)
         failed = [outcome.case for outcome in outcomes if outcome.error is not None]
         skipped = sum(outcome.skipped for outcome in outcomes)
         already = f", {skipped} were there already (--overwrite predicts them again)" if skipped else ""
-        console.say(f"{len(outcomes) - len(failed) - skipped} of {len(outcomes)} cases predicted{already}: {folder}")
+        noticed = sum(bool(outcome.notices) for outcome in outcomes)
+        hint = f", {noticed} of them with notices (--verbose shows them)" if noticed and not session.verbose else ""
+        console.say(f"{len(outcomes) - len(failed) - skipped} of {len(outcomes)} cases predicted{hint}{already}: {folder}")
         if failed:
             got = ", ".join(failed[:10]) + ", ..." * (len(failed) > 10)
             raise WorkError("SK-C012", f"{len(failed)} of {len(outcomes)} cases could not be predicted", where=folder, got=got)
 
 
-def chosen_cases(
-    predictor: "Predictor", paths: list[Path] | None, channels: str | None, split: str | None, roi: Path | None
-) -> "list[CaseFiles]":
-    """The cases the options name. Raises InputError where an id stands twice, or --roi does not belong to one case."""
-    from dataclasses import replace
-
+def chosen_cases(predictor: "Predictor", paths: list[Path] | None, channels: str | None, split: str | None) -> "list[CaseFiles]":
+    """The cases the options name. Raises InputError where an id stands twice."""
     from segkit.api import channel_case
     from segkit.config.errors import InputError
 
     if channels is not None:
         named = files_by_channel(channels)
         first = min(named, key=lambda name: predictor.channels.index(name) if name in predictor.channels else len(named))
-        return [channel_case(case_id(predictor, first, named[first]), named, predictor.channels, roi)]
+        return [channel_case(case_id(predictor, first, named[first]), named, predictor.channels)]
     if split is not None:
         cases = list(getattr(predictor.recipe.dataset.splits(), split))
         if not cases:
@@ -102,13 +106,17 @@ def chosen_cases(
         raise InputError(
             "SK-C014", "two cases of one id", where="--input", got=", ".join(twice), remedy="predict them into different folders"
         )
-    if roi is not None:
-        if len(cases) != 1:
-            raise InputError("SK-C015", "--roi belongs to one case", where="--roi", expected="one case", got=f"{len(cases)}")
-        if not roi.is_file():
-            raise InputError("SK-C017", "no such ROI mask", where=roi, expected="a NIfTI file")
-        cases = [replace(cases[0], roi=roi)]
     return cases
+
+
+def check_mask(roi: Path | None, cases: int) -> None:
+    """Raises InputError where --roi is no file, or is given for several cases."""
+    from segkit.config.errors import InputError
+
+    if roi is not None and cases != 1:
+        raise InputError("SK-C015", "--roi belongs to one case", where="--roi", expected="one case", got=f"{cases}")
+    if roi is not None and not roi.is_file():
+        raise InputError("SK-C017", "no such ROI mask", where=roi, expected="a NIfTI file")
 
 
 def files_by_channel(channels: str) -> dict[str, Path]:

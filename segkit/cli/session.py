@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Details too.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+AcceptSform = Annotated[bool, typer.Option("--accept-sform", help="Where sform and qform of a file differ, take the sform.")]
 Plugin = Annotated[list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file with your own plug-ins; repeatable.")]
 COMMON = {"quiet": (Quiet, False), "verbose": (Verbose, False), "debug": (Debug, False), "plugin": (Plugin, None)}
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from segkit.config.errors import InputError
 from segkit.config.registry import Registry
 from segkit.config.settings import Settings, UserPath
-from segkit.datasets.candidate import Candidate, complete, listing
+from segkit.datasets.candidate import Candidate, complete, listing, nameable
 from segkit.datasets.inputs import in_folder, single
 from segkit.datasets.split import Split, Splits
 from segkit.volume.case import CaseFiles
@@ -204,6 +204,9 @@ def _class_mistake(classes: Classes, background: tuple[int, ...] | Literal["rest
         return "classes: missing; expected {name: source label values}"
     if "background" in classes:
         return "classes: expected names other than 'background', which dataset.background lists"
+    unusable = [name for name in classes if not nameable(name)]
+    if unusable:
+        return f"classes: expected names that a file can bear (no / or \\, no leading dot), got {', '.join(map(repr, unusable))}"
     owners: dict[int, list[str]] = {}
     lists = {f"class {name}": values for name, values in classes.items()} | {
         "background": () if background == "rest" else background,

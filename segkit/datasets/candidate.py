@@ -101,6 +101,11 @@ def folder_name(folder: Path) -> str:
     return folder.resolve().name if folder.name in ("", "..") else folder.name
 
 
+def nameable(text: str) -> bool:
+    """Whether an id or a class name can be a part of a file's name: not hidden, and never a path."""
+    return text.isprintable() and not text.startswith(".") and not any(sign in text for sign in "/\\") and text.strip() != ""
+
+
 def listing(folder: Path) -> str:
     """What is in a folder, in a line: the first names, folders with a slash."""
     if not folder.is_dir():

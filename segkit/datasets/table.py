@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segkit.config.errors import InputError
 from segkit.datasets.base import positions
-from segkit.datasets.candidate import Candidate, existing
+from segkit.datasets.candidate import Candidate, existing, nameable
 from segkit.volume.case import CaseFiles, Source
 
 CASE = "case"
@@ -67,9 +67,8 @@ def read_table(path: Path) -> CaseTable:
             got=", ".join(header) or "an empty file",
         )
     numbered = [(number, line) for number, line in enumerate(lines[1:], start=2) if any(line)]
-    bad = [f"row {number}" for number, line in numbered if len(line) != len(header) or not line[header.index(CASE)]]
+    bad = [f"row {number}" for number, line in numbered if len(line) != len(header) or not nameable(line[header.index(CASE)])]
     if bad:
-        raise InputError(
-            "SK-D052", "rows of the table cannot be used", where=path, expected=f"{len(header)} cells, and a case id", got=", ".join(bad)
-        )
+        expected = f"{len(header)} cells, and a case id without / or \\ or a leading dot"
+        raise InputError("SK-D052", "rows of the table cannot be used", where=path, expected=expected, got=", ".join(bad))
     return CaseTable(path, channels, tuple(dict(zip(header, line, strict=True)) for _, line in numbered))

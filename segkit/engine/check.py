@@ -11,13 +11,14 @@ import numpy as np
 from segkit.config.errors import InputError, SegkitError
 from segkit.datasets.base import Dataset
 from segkit.datasets.split import Splits
-from segkit.engine.cohort import check_patch, reach
+from segkit.engine.cohort import check_patch, reach, store_settings
 from segkit.models.base import Network
 from segkit.recipe import Recipe
 from segkit.volume.case import Case, CaseFiles
 from segkit.volume.geometry import Shape
 from segkit.volume.labels import ClassMap
 from segkit.volume.preprocess import Preprocess, prepare
+from segkit.volume.store import Store
 
 T = TypeVar("T")
 Grade = Literal["error", "notice"]
@@ -66,12 +67,16 @@ class Plan:
     splits: Splits | None
     findings: Sequence[Finding]
 
+    @property
+    def margin(self) -> int:
+        """Voxels the crop keeps around the ROI."""
+        return reach(self.network, self.recipe.sampling.patch_shape) if self.recipe and self.network else 0
+
     def prepare(self, files: CaseFiles) -> Case:
         """Reads and preprocesses a case as training would."""
-        margin = reach(self.network, self.recipe.sampling.patch_shape) if self.recipe and self.network else 0
         settings = self.recipe.preprocess if self.recipe else Preprocess()
         dataset = self.dataset
-        return prepare(files, settings, roi=dataset.roi, class_map=self.class_map, margin=margin, accept_sform=dataset.accept_sform)
+        return prepare(files, settings, roi=dataset.roi, class_map=self.class_map, margin=self.margin, accept_sform=dataset.accept_sform)
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def check(plan: Plan) -> Iterator[list[Finding]]:
         for case, findings in pool.map(lambda files: _read(files, plan.prepare), plan.cases):
             seen += [case] if case else []
             yield findings
-    yield [*_classes(plan, seen), *_patch(plan, seen), *_twins(plan, seen)]
+    yield [*_classes(plan, seen), *_patch(plan, seen), *_twins(plan, seen), *_store(plan)]
 
 
 def _network(recipe: Recipe) -> Network:
@@ -187,6 +192,15 @@ def _patch(plan: Plan, seen: Sequence[Seen]) -> Iterator[Finding]:
             check_patch(plan.recipe.sampling.patch_shape, plan.network, [shapes[case] for case in ids])
         except InputError as error:
             yield Finding.of(error)
+
+
+def _store(plan: Plan) -> Iterator[Finding]:
+    """Files of the recipe's store, as far as it is there, whose bytes are not those that were written: training looks at sizes only."""
+    if plan.recipe is None or plan.recipe.preprocess.store is None or plan.class_map is None:
+        return
+    for path in Store.locate(plan.cases, plan.recipe.preprocess.store, store_settings(plan.recipe, plan.margin)).verify():
+        remedy = f"remove {path.parent}: training makes it again"
+        yield Finding("error", "SK-D096", None, "a preprocessed case is damaged", where=str(path), remedy=remedy)
 
 
 def _twins(plan: Plan, seen: Sequence[Seen]) -> Iterator[Finding]:

@@ -1,11 +1,11 @@
 """The cases a run trains and validates on: split, preprocessed, and resident where the sampler reads them."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,9 +18,14 @@ from segkit.sampling.balance import Balance, Voxels
 from segkit.sampling.loader import Loader, Resident
 from segkit.volume.case import Case, CaseFiles
 from segkit.volume.preprocess import prepare
+from segkit.volume.roi import Roi
 from segkit.volume.store import Store, StoredCase
 
 Place = Literal["device", "host", "disk"]
+CGROUPS = (  # where they lie, their controller, its files for limit and usage, and what its totals begin with
+    ("sys/fs/cgroup", "", "memory.max", "memory.current", ""),
+    ("sys/fs/cgroup/memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
 SHARE = 0.6  # of the free memory a data set may take
 
 
@@ -46,16 +51,33 @@ def reach(network: Network, shape: Shape) -> int:
     return max(0, *(lattice.stride - 1 - offset for lattice in network.lattices(shape) for offset in lattice.offset))
 
 
-def preparer(recipe: Recipe, margin: int) -> Callable[[CaseFiles], Case]:
-    """Reads and preprocesses a case as the recipe says; the crop keeps `margin` voxels around the ROI, for the network's lattices."""
+def preparer(recipe: Recipe, margin: int, roi: Roi | None = None) -> Callable[[CaseFiles], Case]:
+    """Reads and preprocesses a case as the recipe says; the crop keeps `margin` voxels around the ROI, for the network's lattices.
+
+    roi: how the ROI is found instead of as the recipe says.
+    """
     return partial(
         prepare,
         settings=recipe.preprocess,
-        roi=recipe.dataset.roi,
+        roi=roi or recipe.dataset.roi,
         class_map=recipe.dataset.class_map,
         margin=margin,
         accept_sform=recipe.dataset.accept_sform,
     )
+
+
+def store_settings(recipe: Recipe, margin: int) -> dict[str, Any]:
+    """All that a preprocessed case depends on beside its files, as the store wants it."""
+    dataset = recipe.dataset
+    return {
+        "preprocess": recipe.preprocess.model_dump(mode="json", exclude={"store"}),
+        "roi": dataset.roi,
+        "classes": [[name, list(values)] for name, values in dataset.class_map.classes.items()],  # their order is that of the indices
+        "background": dataset.background,
+        "ignore": dataset.ignore,
+        "accept_sform": dataset.accept_sform,
+        "margin": margin,
+    }
 
 
 def gather(recipe: Recipe, network: Network, console: Console) -> Cohort:
@@ -65,24 +87,34 @@ def gather(recipe: Recipe, network: Network, console: Console) -> Cohort:
     if not splits.training:
         raise InputError("SK-T030", "no training case is left", where="dataset.split", expected="at least one", got="none")
     cases = (*splits.training, *splits.validation)
-    settings = {
-        "preprocess": recipe.preprocess.model_dump(mode="json", exclude={"store"}),
-        "roi": recipe.dataset.roi,
-        "classes": {name: list(values) for name, values in recipe.dataset.class_map.classes.items()},
-        "background": recipe.dataset.background,
-        "ignore": recipe.dataset.ignore,
-        "margin": (margin := reach(network, recipe.sampling.patch_shape)),
-    }
+    margin = reach(network, recipe.sampling.patch_shape)
     with console.track("preprocess", len(cases)) as tracker:
         store = Store.build(
             cases,
             recipe.preprocess.store,
-            settings,
+            store_settings(recipe, margin),
             preparer(recipe, margin),
             lambda *_: tracker.advance(),
         )
     check_patch(recipe.sampling.patch_shape, network, [store.case(files.id).native.network_shape for files in splits.training])
+    for line in noticed([store.case(files.id) for files in cases]):
+        console.say(line)
     return Cohort(splits.training, splits.validation, store)
+
+
+def noticed(cases: Sequence[StoredCase]) -> list[str]:
+    """What preprocessing noticed, in a line a kind: files read in one of several ways, labels outside the crop."""
+    read = [case for case in cases if case.notices]
+    cut = [case for case in cases if case.outside]
+    lines = (
+        [f"notice: files of {len(read)} of {len(cases)} cases were read in one of several ways, such as {read[0].notices[0]}"]
+        if read
+        else []
+    )
+    if cut:
+        outside = sum(case.outside for case in cut)
+        lines.append(f"notice: {outside:,} voxels of a class in {len(cut)} of {len(cases)} cases lie outside the crop and train nothing")
+    return [f"{line} (segkit check --verbose lists them)" for line in lines]
 
 
 def check_patch(patch: Shape, network: Network, volumes: Sequence[Shape]) -> None:
@@ -147,16 +179,36 @@ def choose_residence(wish: str, needed: int, device: torch.device) -> tuple[Plac
     return "disk", f"{size} is more than {SHARE:.0%} of {free / 1e9:.1f} GB free memory"
 
 
-def available_memory() -> int:
-    """Bytes that can be taken without swapping."""
-    facts = Path("/proc/meminfo")
-    if facts.exists():
-        for line in facts.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes this process can take without swapping or being killed: of the machine, and of its control groups (containers, batch jobs).
+
+    root: where proc and sys lie.
+    """
+    machine = _numbers(root / "proc/meminfo").get("MemAvailable:")
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if machine is None else machine * 1024
+    return min([free, *_cgroup_memory(root)])
 
 
-def label_paths(cases: Sequence[CaseFiles]) -> dict[str, Path]:
-    """Label file by case id, of the cases that have one."""
-    return {files.id: files.label for files in cases if files.label is not None}
+def _cgroup_memory(root: Path) -> Iterator[int]:
+    """What each control group that limits this process has left, in bytes: version 2, then version 1.
+
+    Files kept in memory count as free, since they are dropped when memory is short.
+    """
+    membership = root / "proc/self/cgroup"
+    own = [line.split(":", 2) for line in membership.read_text().splitlines()] if membership.exists() else []
+    for mount, controller, limit, usage, total in CGROUPS:
+        for inner in [path.lstrip("/") for _, controllers, path in own if controller in controllers.split(",")]:
+            # in a container the path may be that of the host, where only the top is visible
+            for folder in (root / mount / inner, *(root / mount / parent for parent in Path(inner).parents)):
+                try:
+                    most, used = int((folder / limit).read_text()), int((folder / usage).read_text())
+                except (OSError, ValueError):  # no such group here, or a limit of "max"
+                    continue
+                facts = _numbers(folder / "memory.stat")
+                yield max(0, most - used + facts.get(f"{total}inactive_file", 0) + facts.get(f"{total}active_file", 0))
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """The number behind each first word of a file of the kernel; of none, nothing."""
+    lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    return {words[0]: int(words[1]) for words in lines}

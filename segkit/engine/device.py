@@ -15,7 +15,7 @@ Precision = Literal["fp32", "bf16"]
 def choose_device(wish: str) -> torch.device:
     """`auto` is the first CUDA device where there is one. Raises InputError for a device this machine does not have."""
     if wish == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _plain(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     kind, _, index = wish.partition(":")
     known = kind in ("cpu", "cuda") and (not index or index.isdigit())
     if not known or (kind == "cpu" and index):
@@ -29,7 +29,13 @@ def choose_device(wish: str) -> torch.device:
             got=wish,
             remedy="use --device cpu, or install a PyTorch build with CUDA and check the driver",
         )
-    return torch.device(wish)
+    return _plain(torch.device(wish))
+
+
+def _plain(device: torch.device) -> torch.device:
+    """fp32 shall mean fp32: convolutions on CUDA would round their inputs to TF32 by default. bf16 is not touched by this."""
+    torch.backends.cudnn.allow_tf32 = False
+    return device
 
 
 def choose_precision(wish: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:

@@ -54,26 +54,30 @@ def match(
 
 
 def score_folders(
-    predictions: Path, labels: Path, classes: Mapping[str, Sequence[int]] | None = None, names: Sequence[str] = DEFAULT_METRICS
+    predictions: Path,
+    labels: Path,
+    classes: Mapping[str, Sequence[int]] | None = None,
+    names: Sequence[str] = DEFAULT_METRICS,
+    accept_sform: bool = False,
 ) -> Scores:
     """Scores of two folders. Without `classes` every value but 0 that occurs in a label map is a class of its own name."""
     matched, missing = match(label_maps(predictions), label_maps(labels))
     if classes is None:
-        classes = {str(value): [value] for value in occurring_values([path for _, *pair in matched for path in pair])}
+        classes = {str(value): [value] for value in occurring_values([path for _, *pair in matched for path in pair], accept_sform)}
         if len(classes) >= IGNORED:
             expected, remedy = f"at most {IGNORED - 1} classes", "name the classes; are these label maps?"
             raise InputError("SK-E015", "too many label values", where=labels, expected=expected, got=f"{len(classes)}", remedy=remedy)
     class_map = ClassMap({name: tuple(values) for name, values in classes.items()}, background="rest")
-    rows, failed = score_all(_scoring(class_map, names), matched)
+    rows, failed = score_all(_scoring(class_map, names), matched, accept_sform)
     return rows, failed + missing
 
 
-def occurring_values(paths: Sequence[Path]) -> list[int]:
+def occurring_values(paths: Sequence[Path], accept_sform: bool = False) -> list[int]:
     """Label values other than 0 in any of the files, ascending. A file that cannot be read counts as empty: scoring it says why."""
     values: set[int] = set()
     for path in paths:
         try:
-            values |= {int(value) for value in np.unique(nifti.read_label(path).array)}
+            values |= {int(value) for value in np.unique(nifti.read_label(path, accept_sform=accept_sform).array)}
         except InputError:
             continue
     return sorted(values - {0})
@@ -81,26 +85,26 @@ def occurring_values(paths: Sequence[Path]) -> list[int]:
 
 def score_dataset(predictions: Path, dataset: Dataset, names: Sequence[str] = DEFAULT_METRICS) -> Scores:
     """Scores of a folder of predictions against the labels of a data set: every case that was predicted."""
-    matched = _predicted(label_maps(predictions), dataset, predictions)
+    found = label_maps(predictions)
+    matched, _ = match(found, _with_prediction(found, dataset, predictions))
     return score_all(_scoring(dataset.class_map, names), matched, dataset.accept_sform)
 
 
-def score_recipe(predictions: Path, recipe: Recipe, split: str | None) -> Scores:
+def score_recipe(predictions: Path, recipe: Recipe, split: str | None, accept_sform: bool = False) -> Scores:
     """The same as a recipe says it: the cases of one split, where a case without a prediction is an error, or every case predicted."""
     dataset, found = recipe.dataset, label_maps(predictions)
-    if split is None:
-        rows, failed = score_all(Scoring.of(recipe), _predicted(found, dataset, predictions), dataset.accept_sform)
-        return rows, failed
-    matched, missing = match(found, _labels(getattr(dataset.splits(), split)))
-    rows, failed = score_all(Scoring.of(recipe), matched, dataset.accept_sform)
+    labels = _with_prediction(found, dataset, predictions) if split is None else _labels(getattr(dataset.splits(), split))
+    matched, missing = match(found, labels)
+    rows, failed = score_all(Scoring.of(recipe), matched, accept_sform or dataset.accept_sform)
     return rows, failed + missing
 
 
-def dataset_in(folder: Path, layout: str, classes: Mapping[str, Sequence[int]] | None = None) -> Dataset:
+def dataset_in(folder: Path, layout: str, classes: Mapping[str, Sequence[int]] | None = None, accept_sform: bool = False) -> Dataset:
     """A data set with the channels and classes that its layout says. Raises InputError where only a recipe can say them."""
     named = {} if classes is None else {"classes": {name: list(values) for name, values in classes.items()}, "background": "rest"}
+    settings = {"name": layout, "root": folder.resolve(), "split": {"test": 0}, "accept_sform": accept_sform, **named}
     try:
-        return datasets.build({"name": layout, "root": folder.resolve(), "split": {"test": 0}, **named})
+        return datasets.build(settings)
     except ValidationError as error:
         problem = error.errors()[0]
         got = ": ".join([*map(str, problem["loc"]), problem["msg"]])
@@ -112,15 +116,15 @@ def _scoring(class_map: ClassMap, names: Sequence[str]) -> Scoring:
     return Scoring(tuple(metrics.build(name) for name in names), regions, class_map)
 
 
-def _predicted(found: Mapping[str, Path], dataset: Dataset, predictions: Path) -> list[tuple[str, Path, Path]]:
-    """(case, prediction, label) of every case of the data set that was predicted."""
+def _with_prediction(found: Mapping[str, Path], dataset: Dataset, predictions: Path) -> dict[str, Path]:
+    """The labels of the cases of the data set that were predicted. Raises InputError where there are none."""
     labels = {case: path for case, path in _labels(dataset.find()).items() if case in found}
     if not labels:
         got = ", ".join(list(found)[:5])
         raise InputError(
             "SK-E014", "no prediction has a label in this data set", where=predictions, expected=f"case ids of {dataset.root}", got=got
         )
-    return match(found, labels)[0]
+    return labels
 
 
 def _labels(cases: Sequence[CaseFiles]) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from segkit.volume.case import Case, CaseFiles
 from segkit.volume.geometry import Native
 from segkit.volume.labels import ClassMap
 from segkit.volume.nifti import Volume
-from segkit.volume.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Prediction:
     """One predicted case.
 
     indices: class indices uint8 on the native grid. probabilities: float32 [C, x, y, z] on the network's grid; `native` is the way back.
+    notices: what the reader took in one of several ways.
     """
 
     case: str
@@ -37,6 +37,7 @@ class Prediction:
     probabilities: np.ndarray
     native: Native
     seconds: float
+    notices: tuple[str, ...] = ()
 
 
 def tile_for(network: Network, recipe: Recipe) -> Shape:
@@ -65,7 +66,7 @@ def predict_case(
     recipe = members[0][1]
     for name in recipe.infer.keep_largest:
         keep_largest(indices, recipe.structures()[name])
-    return Prediction(case.id, indices, shares, case.native, time.perf_counter() - began)
+    return Prediction(case.id, indices, shares, case.native, time.perf_counter() - began, case.notices)
 
 
 def keep_largest(indices: np.ndarray, members: tuple[int, ...]) -> None:
@@ -77,41 +78,50 @@ def keep_largest(indices: np.ndarray, members: tuple[int, ...]) -> None:
         indices[(parts > 0) & (parts != sizes.argmax())] = 0
 
 
-def _without_store(recipe: Recipe) -> Preprocess:
-    return recipe.preprocess.model_copy(update={"store": None})
+def _shared(recipe: Recipe) -> dict[str, object]:
+    """What the members of an ensemble must have in common. The order of classes is that of the network's outputs."""
+    dataset, class_map = recipe.dataset, recipe.dataset.class_map
+    return {
+        "channels": dataset.channel_names,
+        "classes": tuple(class_map.classes.items()),
+        "background": class_map.background,
+        "ignore": tuple(sorted(class_map.ignore)),
+        "roi": dataset.roi,
+        "preprocess": recipe.preprocess.model_copy(update={"store": None}),
+    }
 
 
 class Predictor:
-    """A trained model, or several as an ensemble, ready for scans."""
+    """A trained model, or several as an ensemble, ready for scans.
 
-    def __init__(self, members: Sequence[Trained], device: torch.device) -> None:
-        self.members, self.device = tuple(members), device
+    mirror: None is as each recipe says. accept_sform: also where the recipe does not say so.
+    """
+
+    def __init__(self, members: Sequence[Trained], device: torch.device, *, mirror: bool | None = None, accept_sform: bool = False) -> None:
+        self.members, self.device, self.mirror = tuple(members), device, mirror
         first = self.members[0].recipe
         for member in self.members[1:]:
-            for what, ours, theirs in (
-                ("channels", first.dataset.channel_names, member.recipe.dataset.channel_names),
-                ("classes", first.dataset.class_map.classes, member.recipe.dataset.class_map.classes),
-                ("preprocess", _without_store(first), _without_store(member.recipe)),
-            ):
-                if ours != theirs:
+            theirs = _shared(member.recipe)
+            for what, ours in _shared(first).items():
+                if ours != theirs[what]:
                     raise InputError(
                         "SK-I010",
                         "these models cannot be one ensemble",
                         where=member.name,
                         expected=f"the {what} of {self.members[0].name}: {ours}",
-                        got=str(theirs),
+                        got=str(theirs[what]),
                         remedy="predict with each and compare them",
                     )
-        self.recipe: Recipe = first
+        dataset = first.dataset.model_copy(update={"accept_sform": accept_sform or first.dataset.accept_sform})
+        self.recipe: Recipe = first.model_copy(update={"dataset": dataset})
         self.precision = choose_precision(first.train.precision, device)
         # every member must find what its lattices reach inside the crop
-        margin = max(reach(member.network, member.recipe.sampling.patch_shape) for member in self.members)
-        self._prepare = preparer(first, margin)
+        self._margin = max(reach(member.network, member.recipe.sampling.patch_shape) for member in self.members)
 
     @classmethod
-    def load(cls, paths: Sequence[Path], device: torch.device) -> "Predictor":
+    def load(cls, paths: Sequence[Path], device: torch.device, *, mirror: bool | None = None, accept_sform: bool = False) -> "Predictor":
         """From run folders."""
-        return cls([load_weights(path, device) for path in paths], device)
+        return cls([load_weights(path, device) for path in paths], device, mirror=mirror, accept_sform=accept_sform)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -127,10 +137,14 @@ class Predictor:
         """The cases in a file or folder, read by the model's layout, else by the common ones."""
         return self.recipe.dataset.find_input(path)
 
-    def predict(self, files: CaseFiles, mirror: bool | None = None) -> Prediction:
-        """One case. Raises InputError where its files are missing, damaged or do not fit one another."""
-        case = self._prepare(CaseFiles(files.id, files.channels, None, files.roi, files.patient))
-        return predict_case([(member.network, member.recipe) for member in self.members], case, self.device, self.precision, mirror)
+    def predict(self, files: CaseFiles, roi: Path | None = None) -> Prediction:
+        """One case. roi: a mask to use, however the recipe finds the ROI.
+
+        Raises InputError where its files are missing, damaged or do not fit one another.
+        """
+        prepare = preparer(self.recipe, self._margin, "file" if roi else None)
+        case = prepare(CaseFiles(files.id, files.channels, None, roi or files.roi, files.patient))
+        return predict_case([(member.network, member.recipe) for member in self.members], case, self.device, self.precision, self.mirror)
 
     def written(self, files: CaseFiles, prediction: Prediction) -> Volume:
         """The label map as it is written: source values, in the geometry of the case's first channel."""
@@ -140,11 +154,12 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case. error: what stopped it. skipped: it was there already."""
+    """What became of one case. error: what stopped it. skipped: it was there already. notices: of `Prediction`."""
 
     case: str
     error: SegkitError | None = None
     skipped: bool = False
+    notices: tuple[str, ...] = ()
 
 
 def predict_all(
@@ -153,17 +168,17 @@ def predict_all(
     output: Path,
     *,
     with_probabilities: bool = False,
-    mirror: bool | None = None,
+    roi: Path | None = None,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
-    """Predict cases into a folder, one after the other; a bad case is reported and the others go on.
+    """Predict cases into a folder, one after the other; a bad case is reported and the others go on. roi: of `Predictor.predict`.
 
     Writes `<case>.nii.gz`, with probabilities also `probabilities/<case>_<class>.nii.gz`, and `predictions.json`. What the same models have
     written already is left, unless `overwrite`. Raises InputError, before anything is written, where another's file is in the way.
     """
-    wish = predictor.recipe.infer.mirror if mirror is None else mirror
-    index = Index.open(output, predictor.members, wish, predictor.class_map)
-    index.admit(cases, overwrite)
+    mirror = predictor.recipe.infer.mirror if predictor.mirror is None else predictor.mirror
+    index = Index.open(output, predictor.members, [mirror, roi and str(roi.resolve())], predictor.class_map)
+    index.admit([replace(files, roi=roi or files.roi) for files in cases], overwrite)
     output.mkdir(parents=True, exist_ok=True)
     index.write()
     for files in cases:
@@ -171,20 +186,20 @@ def predict_all(
             yield Outcome(files.id, skipped=True)
             continue
         try:
-            facts = _predict_into(index, predictor, files, with_probabilities, mirror)
+            prediction = predictor.predict(files, roi)
+            facts = _write(index, predictor, files, prediction, with_probabilities)
         except SegkitError as error:
             index.note(files.id, {"error": error.code, "message": error.what})
             outcome = Outcome(files.id, error)
         else:
             index.note(files.id, facts)
-            outcome = Outcome(files.id)
+            outcome = Outcome(files.id, notices=prediction.notices)
         index.write()
         yield outcome
 
 
-def _predict_into(index: Index, predictor: Predictor, files: CaseFiles, with_probabilities: bool, mirror: bool | None) -> Facts:
+def _write(index: Index, predictor: Predictor, files: CaseFiles, prediction: Prediction, with_probabilities: bool) -> Facts:
     """One case into the index's folder; the label map last. Returns its entry."""
-    prediction = predictor.predict(files, mirror)
     volume = predictor.written(files, prediction)
     if with_probabilities:
         for name, field in zip(predictor.class_map.names, prediction.probabilities, strict=True):

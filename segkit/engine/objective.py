@@ -30,6 +30,12 @@ class Objective:
     regularizers: tuple[Regularizer, ...]
     rare: Tensor
 
+    def rehearse(self) -> None:
+        """The losses on one voxel, so that settings that do not fit the number of classes are refused before anything begins."""
+        target = torch.zeros((1, len(self.rare), 1, 1, 1), device=self.rare.device)
+        target[:, 0] = 1
+        self._terms(torch.zeros_like(target), target)
+
     def views(self, network: Network, image: Image, target: Tensor, rng: Generator) -> Iterator[tuple[str, Image, Tensor]]:
         """The batch itself, then one more per regularizer that makes one; each from the clean batch."""
         yield "clean", image, target

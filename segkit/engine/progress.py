@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from segkit.config.errors import InputError, WorkError
 from segkit.config.parse import dump
@@ -18,17 +19,21 @@ from segkit.engine.weights import save_weights
 from segkit.models.base import Network
 from segkit.recipe import Recipe
 
+MOVABLE = ("dataset.root", "dataset.split.file", "preprocess.store", "sampling.residence")  # places, which change no number
+
 
 @dataclass
 class Progress:
     """Network, optimizer, the running mean of the weights, and how far they are.
 
+    sampled: int64 [2, C], centers and labelled voxels per class since the last validation.
     pinned: what was chosen when the run began and must stay when it is resumed on another machine.
     """
 
     network: Network
     optimizer: torch.optim.Optimizer
     average: Network | None
+    sampled: Tensor
     step: int = 0
     updates: int = 0
     best: float | None = None
@@ -41,7 +46,8 @@ class Progress:
         network = placed(recipe.model.build(len(recipe.dataset.channel_names), len(recipe.class_names())), device)
         average = deepcopy(network).requires_grad_(False) if recipe.train.average else None
         pinned = {"precision": choose_precision(recipe.train.precision, device), "threads": torch.get_num_threads()}
-        return cls(network, recipe.train.optimizer.build(network.parameters()), average, pinned=pinned)
+        sampled = torch.zeros((2, len(recipe.class_names())), dtype=torch.int64)
+        return cls(network, recipe.train.optimizer.build(network.parameters()), average, sampled, pinned=pinned)
 
     @property
     def kept(self) -> Network:
@@ -54,6 +60,7 @@ class Progress:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average else None,
+            "sampled": self.sampled,
             "step": self.step,
             "updates": self.updates,
             "best": self.best,
@@ -66,23 +73,32 @@ class Progress:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        self.sampled.copy_(state["sampled"])
         self.step, self.updates, self.best, self.pinned = state["step"], state["updates"], state["best"], state["pinned"]
+
+    def check_finite(self, run: Run) -> None:
+        """Raises WorkError (SK-T051) where a weight or statistic is not finite, so that no such network is ever written."""
+        networks = [network for network in (self.network, self.average) if network is not None]
+        broken = [name for network in networks for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
+        if broken:
+            raise WorkError(
+                "SK-T051",
+                f"the weights of step {self.step} are not finite, and were not written",
+                where=run.path,
+                got=", ".join(broken[:3]),
+                remedy="start a run with a lower learning rate or train.clip_gradient",
+            )
 
 
 def save(progress: Progress, run: Run, keep_these: bool) -> None:
-    """The last checkpoint; and the weights for prediction where the last are the ones to keep."""
-    broken = [name for name, weight in progress.network.named_parameters() if not torch.isfinite(weight).all()]
-    if broken:
-        raise WorkError(
-            "SK-T051",
-            "weights are not finite, no checkpoint was written",
-            where=run.path,
-            got=", ".join(broken[:3]),
-            remedy="resume with a lower learning rate",
-        )
-    checkpoint.save(run.checkpoints / "last.pt", progress.state())
+    """The last checkpoint; and before it the weights for prediction, where the last are the ones to keep.
+
+    In this order a kill in between is made good: the run goes on from the checkpoint before and writes the same weights again.
+    """
+    progress.check_finite(run)
     if keep_these:
         save_weights(run, progress.kept, progress.step)
+    checkpoint.save(run.checkpoints / "last.pt", progress.state())
 
 
 def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, console: Console) -> None:
@@ -94,13 +110,16 @@ def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, c
         raise InputError(
             "SK-T011", "nothing to resume here", where=run.path, expected="a run's folder", got="no run", remedy="train without --resume"
         )
-    changes = list(differences(load(run.recipe).value, loads(dump(recipe), "the recipe").value))
+    changes = dict(differences(load(run.recipe).value, loads(dump(recipe), "the recipe").value))
+    moved = [changes.pop(key) for key in MOVABLE if key in changes]
+    if moved:
+        console.say("not as when the run began: " + "; ".join(moved))
     if changes:
         raise InputError(
             "SK-T012",
             "the recipe is not the one this run was started with",
             where=run.recipe,
-            got="; ".join(changes[:8]) + "; ..." * (len(changes) > 8),
+            got="; ".join(list(changes.values())[:8]) + "; ..." * (len(changes) > 8),
             remedy="resume with the run's own recipe.yaml, or start another run",
         )
     chosen, last = dict(progress.pinned), run.checkpoints / "last.pt"
@@ -110,17 +129,21 @@ def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, c
         if progress.pinned[what] != now:
             console.say(f"{what}: {progress.pinned[what]}, as when the run began (now it would be {now})")
     torch.set_num_threads(progress.pinned["threads"])  # sums depend on how they are shared out
+    for leftover in run.path.rglob(".tmp-*"):  # of a write that was killed
+        leftover.unlink()
     dropped = run.cut_log(progress.step)
     console.say(f"resumed at step {progress.step}" + (f", {dropped} later log lines cut" if dropped else ""))
 
 
-def differences(before: Any, after: Any, key: str = "") -> Iterator[str]:
-    """Where two plain documents differ, a text a place: `train.steps: 3 -> 9`."""
+def differences(before: Any, after: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Where two plain documents differ: key path and text, `train.steps: 3 -> 9`. The order of classes is a difference too."""
     if isinstance(before, dict) and isinstance(after, dict):
+        if list(before) != list(after) and set(before) == set(after):
+            yield key, f"{key}: {list(before)} -> {list(after)}"
         for name in dict.fromkeys([*before, *after]):
             yield from differences(before.get(name, "nothing"), after.get(name, "nothing"), f"{key}.{name}".lstrip("."))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, (old, new) in enumerate(zip(before, after, strict=True)):
             yield from differences(old, new, f"{key}[{index}]")
     elif before != after:
-        yield f"{key}: {before} -> {after}"
+        yield key, f"{key}: {before} -> {after}"

@@ -1,9 +1,10 @@
 """What training writes down while it runs: log.jsonl, TensorBoard, and the clock of the steps."""
 
+import math
 import time
+from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -11,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from segkit.config.errors import WorkError
 from segkit.engine.console import Console
 from segkit.engine.evaluate import DiceMeans
+from segkit.engine.progress import Progress
 from segkit.engine.run import Log, Run
 from segkit.recipe import Train
 from segkit.sampling.loader import Batch
@@ -25,20 +27,21 @@ class Recorder:
     checkpoints are left out.
     """
 
-    def __init__(self, run: Run, settings: Train, names: tuple[str, ...], first_step: int, console: Console) -> None:
-        self._run, self._settings, self._names, self._console = run, settings, names, console
+    def __init__(self, run: Run, settings: Train, names: tuple[str, ...], progress: Progress, console: Console) -> None:
+        self._run, self._settings, self._names, self._progress, self._console = run, settings, names, progress, console
         self._log = Log(run)
-        self._board = SummaryWriter(str(run.tensorboard), purge_step=first_step + 1 if first_step else None)
-        self._pending: list[tuple[int, dict[str, Tensor], dict[str, Any], Batch]] = []
-        self._centers, self._voxels = np.zeros(len(names), dtype=np.int64), np.zeros(len(names), dtype=np.int64)
+        self._board = SummaryWriter(str(run.tensorboard), purge_step=progress.step + 1)
+        self._pending: list[_Pending] = []
         self._mark = self._flushed = self._saved = time.perf_counter()
         self.note = ""
-        self._log.write("begin", step=first_step, steps=settings.steps)
+        self._log.write("begin", step=progress.step, steps=settings.steps)
 
-    def step_ends(self, step: int, updates: int, batch: Batch, terms: dict[str, Tensor], learning_rate: float) -> None:
-        """After step number `step` (from 1). terms: scalars on the device, `loss` among them."""
+    def step_ends(self, batch: Batch, terms: dict[str, Tensor], learning_rate: float) -> None:
+        """After a step. terms: scalars on the device, `loss` among them."""
         now = time.perf_counter()
-        self._pending.append((step, terms, {"updates": updates, "learning_rate": learning_rate, "seconds": now - self._mark}, batch))
+        facts = {"updates": self._progress.updates, "learning_rate": learning_rate, "seconds": now - self._mark}
+        voxels = batch.class_voxels(len(self._names))
+        self._pending.append(_Pending(self._progress.step, terms, facts, batch.cases, batch.classes, voxels))
         self._mark = now
         if len(self._pending) >= FLUSH_STEPS or now - self._flushed > FLUSH_SECONDS:
             self.flush()
@@ -49,31 +52,30 @@ class Recorder:
         self._flushed = time.perf_counter()
         if not pending:
             return
-        values = torch.stack([value.float() for _, terms, _, _ in pending for value in terms.values()]).tolist()
-        for step, terms, facts, batch in pending:
-            scalars = {name: values.pop(0) for name in terms}
-            self._log.write("step", step=step, **scalars, **facts)
-            self._voxels += batch.class_voxels(len(self._names))
-            self._centers += np.bincount(batch.classes, minlength=len(self._names))
-            if not np.isfinite(list(scalars.values())).all():
+        values = torch.stack([value.float() for done in pending for value in done.terms.values()]).tolist()
+        for done in pending:
+            scalars = {name: values.pop(0) for name in done.terms}
+            self._log.write("step", step=done.step, **scalars, **done.facts)
+            self._progress.sampled[0] += torch.bincount(torch.tensor(done.classes), minlength=len(self._names))
+            self._progress.sampled[1] += done.voxels.cpu()
+            if not all(math.isfinite(value) for value in scalars.values()):
                 self._log.flush()
-                raise _not_finite(self._run, step, scalars, batch)
-            self._board.add_scalar("train/loss", scalars["loss"], step)
-            self._board.add_scalar("train/learning_rate", facts["learning_rate"], step)
+                raise _not_finite(self._run, done, scalars)
+            self._board.add_scalar("train/loss", scalars["loss"], done.step)
+            self._board.add_scalar("train/learning_rate", done.facts["learning_rate"], done.step)
             self.note = f"loss {scalars['loss']:.4f}"
         self._log.flush()
 
     def sampled(self) -> dict[str, dict[str, float]]:
         """Realised shares since the last call, per class: of the centers drawn and of the labelled voxels in their patches."""
-        shares = {
-            "centers": dict(zip(self._names, (self._centers / max(1, self._centers.sum())).tolist(), strict=True)),
-            "voxels": dict(zip(self._names, (self._voxels / max(1, self._voxels.sum())).tolist(), strict=True)),
-        }
-        self._centers[:], self._voxels[:] = 0, 0
-        return shares
+        counts = self._progress.sampled
+        shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).tolist()
+        counts.zero_()
+        return {what: dict(zip(self._names, row, strict=True)) for what, row in zip(("centers", "voxels"), shares, strict=True)}
 
-    def validation(self, step: int, scores: DiceMeans, seconds: float) -> None:
-        """Scores of whole validation volumes after `step`, with the realised sampling until then."""
+    def validation(self, scores: DiceMeans, seconds: float) -> None:
+        """Scores of whole validation volumes, with the realised sampling until now."""
+        step = self._progress.step
         self._log.write(
             "validate", step=step, seconds=seconds, mean=scores.mean, dice=scores.means, cases=scores.counts, sampled=self.sampled()
         )
@@ -84,15 +86,16 @@ class Recorder:
         shown = "  ".join(f"{name} {'n/a' if value is None else f'{value:.3f}'}" for name, value in scores.means.items())
         self._console.say(f"step {step}: validation Dice {shown}  ({seconds:.1f} s, {max(scores.counts.values(), default=0)} cases)")
 
-    def checkpoint_is_due(self, step: int) -> bool:
+    def checkpoint_is_due(self) -> bool:
         """By steps or by minutes, as the recipe says."""
         every, minutes = self._settings.checkpoint_every, self._settings.checkpoint_minutes
-        by_steps = every is not None and step % every == 0
+        by_steps = every is not None and self._progress.step % every == 0
         return by_steps or (minutes is not None and time.perf_counter() - self._saved > 60 * minutes)
 
-    def checkpoint(self, step: int) -> None:
-        """Before the checkpoint of `step` is written: the log must hold every step the checkpoint has done."""
-        self._log.write("checkpoint", step=step)
+    def checkpoint(self) -> None:
+        """Before a checkpoint is written: the log must hold every step the checkpoint has done."""
+        self.flush()
+        self._log.write("checkpoint", step=self._progress.step)
         self._log.sync()
         self._saved = time.perf_counter()
 
@@ -100,9 +103,9 @@ class Recorder:
         """What came since the last step is not part of the next one."""
         self._mark = time.perf_counter()
 
-    def finish(self, step: int) -> None:
+    def finish(self) -> None:
         """After the last step."""
-        self._log.write("end", step=step, sampled=self.sampled())
+        self._log.write("end", step=self._progress.step, sampled=self.sampled())
 
     def __enter__(self) -> Self:
         return self
@@ -112,13 +115,25 @@ class Recorder:
         self._board.close()
 
 
-def _not_finite(run: Run, step: int, scalars: dict[str, float], batch: Batch) -> WorkError:
-    broken = ", ".join(f"{name} {value}" for name, value in scalars.items() if not np.isfinite(value))
+@dataclass(frozen=True)
+class _Pending:
+    """A step that is not written yet. terms, voxels: still on the device."""
+
+    step: int
+    terms: dict[str, Tensor]
+    facts: dict[str, Any]
+    cases: tuple[str, ...]
+    classes: tuple[int, ...]
+    voxels: Tensor
+
+
+def _not_finite(run: Run, done: _Pending, scalars: dict[str, float]) -> WorkError:
+    broken = ", ".join(f"{name} {value}" for name, value in scalars.items() if not math.isfinite(value))
     return WorkError(
         "SK-T050",
-        f"step {step} is not finite",
+        f"step {done.step} is not finite",
         where=run.path,
         expected="finite losses and gradients",
-        got=f"{broken} on a batch of cases {', '.join(sorted(set(batch.cases)))}",
-        remedy="the last checkpoint is intact: `segkit check` these cases, or lower the learning rate, or set train.clip_gradient",
+        got=f"{broken} on a batch of cases {', '.join(sorted(set(done.cases)))}",
+        remedy="the last checkpoint is intact; `segkit check` these cases, or start again with a lower learning rate or clipping",
     )

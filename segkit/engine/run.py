@@ -118,6 +118,13 @@ class Run:
                 if line.endswith("\n"):
                     yield json.loads(line)
 
+    def end(self, step: int) -> None:
+        """Close the log of a run that has all its steps, where a kill came before its last line."""
+        if not any(record["event"] == "end" for record in self.records()):
+            log = Log(self)
+            log.write("end", step=step)
+            log.close()
+
     def cut_log(self, step: int) -> int:
         """Drop what was logged after checkpoint `step` (and a half line). Returns the number of records dropped."""
         whole = list(self.records())

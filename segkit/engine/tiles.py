@@ -58,7 +58,7 @@ def probabilities(network: Network, image: Tensor, roi: Tensor, tile: Shape, ove
     mirror: the mean over the 8 mirrored volumes.
     """
     network.eval()
-    one_pass = exact_pass if isinstance(network, DeepMedicNetwork) else blended_pass
+    one_pass = exact_pass if network.exact else blended_pass
     flips = [tuple(axis for axis, mirrored in enumerate(axes) if mirrored) for axes in product((False, True), repeat=3)] if mirror else [()]
     total: Tensor | None = None
     for axes in flips:

@@ -9,6 +9,7 @@ from segkit.engine import checkpoint
 from segkit.engine.cohort import Cohort, gather, make_loader
 from segkit.engine.console import Console
 from segkit.engine.device import choose_device, describe_device
+from segkit.engine.infer import tile_for
 from segkit.engine.interruption import Interrupted, interruptions
 from segkit.engine.objective import Objective, rare_mask
 from segkit.engine.progress import Progress, resume, save
@@ -30,11 +31,15 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
     device = choose_device(device_name)
     torch.use_deterministic_algorithms(settings.deterministic)
     progress = Progress.begin(recipe, device)
-    progress.network.lattices(recipe.sampling.patch_shape)  # refuses a patch that does not suit the network
+    for shape in (recipe.sampling.patch_shape, tile_for(progress.network, recipe)):
+        progress.network.lattices(shape)  # refuses what does not suit the network
+    objective = Objective(recipe.losses, recipe.regularizers, rare_mask(recipe.class_names(), recipe.dataset.rare_classes, device))
+    objective.rehearse()
     if resumed:
         resume(progress, run, recipe, device, console)
         if progress.step >= settings.steps:
             console.say(f"this run has its {settings.steps} steps already")
+            run.end(progress.step)
             return run
     elif run.exists():
         raise run.in_use()
@@ -50,10 +55,9 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
         f"{recipe.model.name}: {parameters:,} parameters; {describe_device(device)}, {progress.pinned['precision']}; "
         f"{len(cohort.training)} training and {len(cohort.validation)} validation cases"
     )
-    objective = Objective(recipe.losses, recipe.regularizers, rare_mask(recipe.class_names(), recipe.dataset.rare_classes, device))
-    keep_last = settings.keep == "last" or not cohort.validation
+    keep_last = keeps_last(recipe, cohort)
     with (
-        Recorder(run, settings, recipe.class_names(), progress.step, console) as recorder,
+        Recorder(run, settings, recipe.class_names(), progress, console) as recorder,
         interruptions() as stopped,
         console.track("train", settings.steps, progress.step) as tracker,
     ):
@@ -65,20 +69,19 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
             rng = fast(settings.seed, progress.step, 1, Purpose.STEP, device)  # what regularizers draw
             terms = step(progress, objective, settings, batch, rng)
             progress.step += 1
-            recorder.step_ends(progress.step, progress.updates, batch, terms, learning_rate)
+            recorder.step_ends(batch, terms, learning_rate)
             tracker.advance(recorder.note)
 
             last = progress.step == settings.steps
             if cohort.validation and (last or (settings.validate_every and progress.step % settings.validate_every == 0)):
                 judge(progress, cohort, recipe, run, recorder, device)
-            if last or stopped or recorder.checkpoint_is_due(progress.step):
-                recorder.flush()
-                recorder.checkpoint(progress.step)
+            if last or stopped or recorder.checkpoint_is_due():
+                recorder.checkpoint()
                 save(progress, run, keep_last or progress.best is None)
                 recorder.restart_clock()
             if stopped and not last:
                 raise Interrupted(stopped[0], run, progress.step)
-        recorder.finish(progress.step)
+        recorder.finish()
     return run
 
 
@@ -87,10 +90,16 @@ def judge(progress: Progress, cohort: Cohort, recipe: Recipe, run: Run, recorder
     recorder.flush()
     began = time.perf_counter()
     scores = validate(progress.kept, recipe, cohort.validation, cohort.store, device, progress.pinned["precision"])
-    recorder.validation(progress.step, scores, time.perf_counter() - began)
+    recorder.validation(scores, time.perf_counter() - began)
     if scores.mean is not None and (progress.best is None or scores.mean > progress.best):
         progress.best = scores.mean
-        checkpoint.save(run.checkpoints / "best.pt", progress.state())
-        if recipe.train.keep != "last":
+        progress.check_finite(run)
+        if not keeps_last(recipe, cohort):
             save_weights(run, progress.kept, progress.step)
+        checkpoint.save(run.checkpoints / "best.pt", progress.state())
     recorder.restart_clock()
+
+
+def keeps_last(recipe: Recipe, cohort: Cohort) -> bool:
+    """Whether the last weights are the ones that prediction loads, not the best."""
+    return recipe.train.keep == "last" or not cohort.validation

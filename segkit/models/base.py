@@ -36,7 +36,7 @@ class Network(nn.Module):
 
     multiple: Shape = (1, 1, 1)  # an output axis must be a multiple of this, axis by axis
     channels_last: bool = False  # the memory layout in which it is faster, as measured
-    exact: bool = False  # in evaluation, a voxel's logits do not depend on how the volume is cut into tiles
+    exact: bool = False  # offers what tile-independent inference needs: see DeepMedicNetwork
     classifier: nn.Conv3d  # 1x1x1
 
     def lattices(self, output_shape: Shape) -> tuple[Lattice, ...]:

@@ -23,7 +23,10 @@ class Elastic(Settings):
 
 
 class Intensity(Settings):
-    """I' = (I + shift) * scale per channel, then gamma, then noise: one draw for all lattices of a patch. 0 turns a part off."""
+    """Gamma, then I' = (I + shift) * scale, per channel, then noise. 0 turns a part off.
+
+    One draw for all lattices of a patch, but for the noise, which differs from sample to sample.
+    """
 
     shift: float = Field(0.0, ge=0, description="standard deviation of the shift")
     scale: float = Field(0.0, ge=0, description="standard deviation of the factor around 1")
@@ -92,7 +95,7 @@ class Tone:
     noise: float
 
     def __call__(self, image: Tensor, low: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:
-        """image [M, x, y, z] float; low, high [M]: each channel's range over the patch, which gamma maps to 0..1 and back."""
+        """image [M, x, y, z] float; low, high [M]: each channel's range over all lattices, which gamma maps to 0..1 and back."""
         column = (-1, 1, 1, 1)
         if (self.gamma != 1).any():
             span = (high - low).clamp(min=1e-6).view(column)

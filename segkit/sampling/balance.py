@@ -1,5 +1,6 @@
 """Where patches are centered: a class by its share, a case that holds it, a voxel of that class."""
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,19 +27,20 @@ class Voxels:
         """Voxels of the classes in `group`."""
         return self.offsets[group.stop] - self.offsets[group.start]
 
-    def pick(self, group: range, rng: np.random.Generator) -> Shape:
-        """A voxel of the classes in `group`, all alike."""
-        flat = self.flat[self.offsets[group.start] + int(rng.integers(self.count(group)))]
-        return tuple(int(i) for i in np.unravel_index(int(flat), self.shape))  # type: ignore[return-value]
+    def pick(self, group: range, rng: np.random.Generator) -> tuple[Shape, int]:
+        """A voxel of the classes in `group`, all alike, and its class index."""
+        position = self.offsets[group.start] + int(rng.integers(self.count(group)))
+        x, y, z = np.unravel_index(int(self.flat[position]), self.shape)
+        return (int(x), int(y), int(z)), bisect_right(self.offsets, position) - 1
 
 
 @dataclass(frozen=True)
 class Center:
-    """A drawn center: case by its position in the training list, voxel, class index of that voxel's group (the first of it)."""
+    """A drawn center: case by its position in the training list, the voxel, and its class index."""
 
     case: int
     voxel: Shape
-    group: range
+    index: int
 
 
 class Balance:
@@ -73,7 +75,7 @@ class Balance:
         return [(name, share) for name, share in proportions.items() if share > 0]
 
     def draw(self, rng: np.random.Generator) -> Center:
-        """One center. Three uniform draws, whatever the law."""
+        """One center."""
         if self.case_first:
             case = int(rng.integers(len(self.cases)))
             held = np.array([self.cases[case].count(group) > 0 for group in self.groups])
@@ -85,4 +87,4 @@ class Balance:
             chosen = int(rng.choice(len(self.groups), p=self.shares))
             group = self.groups[chosen]
             case = int(rng.choice(self.holders[chosen]))
-        return Center(case, self.cases[case].pick(group, rng), group)
+        return Center(case, *self.cases[case].pick(group, rng))

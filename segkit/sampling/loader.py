@@ -16,7 +16,6 @@ from segkit.sampling.augment import Augment, Drawn, draw
 from segkit.sampling.balance import Balance, Center
 from segkit.sampling.counter import Purpose, fast, host
 from segkit.sampling.patch import Place, cut
-from segkit.volume.labels import IGNORED
 
 
 class Sampling(Settings):
@@ -60,7 +59,7 @@ class Batch:
     """Patches of one step.
 
     image: one float32 tensor [B, M, ...] per lattice. label: uint8 [B, X, Y, Z] class indices, IGNORED where none.
-    classes: class index of each center's voxel group (the first of it). augmented: which patches were.
+    classes: class index of each center. augmented: which patches were.
     """
 
     image: tuple[Tensor, ...]
@@ -70,10 +69,9 @@ class Batch:
     classes: tuple[int, ...]
     augmented: tuple[bool, ...]
 
-    def class_voxels(self, classes: int) -> np.ndarray:
-        """Labelled voxels per class in this batch: int64 [C]."""
-        counts = torch.bincount(self.label.flatten(), minlength=IGNORED + 1)[:classes]
-        return counts.cpu().numpy()
+    def class_voxels(self, classes: int) -> Tensor:
+        """Labelled voxels per class in this batch: int64 [C], where the batch is (nothing waits for the device)."""
+        return torch.stack([(self.label == index).sum() for index in range(classes)])
 
 
 class Loader:
@@ -114,7 +112,7 @@ class Loader:
             label=torch.stack([label for _, label in patches]).to(self.device, non_blocking=True),
             cases=tuple(self.volumes[center.case].id for center in centers),
             centers=tuple(center.voxel for center in centers),
-            classes=tuple(center.group.start for center in centers),
+            classes=tuple(center.index for center in centers),
             augmented=tuple(place.drawn != Drawn() for place in places),
         )
 
@@ -141,7 +139,7 @@ class Loader:
         augment = self.settings.augment
         rng = host(self.seed, step, index, Purpose.AUGMENT)
         drawn = draw(augment, rng, volume.image.shape[0], shape, volume.spacing_mm)
-        if augment.asymmetric and not self.rare.issuperset(center.group) and rng.random() >= augment.other_probability:
+        if augment.asymmetric and center.index not in self.rare and rng.random() >= augment.other_probability:
             drawn = Drawn()
         return Place((start[0], start[1], start[2]), shape, drawn)
 
@@ -149,8 +147,8 @@ class Loader:
         volume = self.volumes[center.case]
         views, label = cut(volume.image, volume.label, self.lattices, place)
         if place.drawn.tone is not None:
-            flat = views[0].flatten(1)
-            low, high = flat.amin(1), flat.amax(1)
+            low = torch.stack([view.flatten(1).amin(1) for view in views]).amin(0)
+            high = torch.stack([view.flatten(1).amax(1) for view in views]).amax(0)
             generator = fast(self.seed, step, index, Purpose.NOISE, views[0].device)
             views = [place.drawn.tone(view, low, high, generator) for view in views]
         return views, label

@@ -39,7 +39,7 @@ class StoredCase:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Raises WorkError (SK-V073) where a file is missing or does not have the bytes it was written with."""
+        """Raises WorkError (SK-V073) where a file is missing or has not the size it was written with; `damaged` also reads the bytes."""
         manifest = read_manifest(folder)
         if manifest is None or not intact(folder, manifest):
             raise WorkError(

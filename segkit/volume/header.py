@@ -170,7 +170,7 @@ def _affine(header: Nifti1Header, shape: Shape, path: Path, notices: list[str], 
             where=path,
             expected="one geometry",
             got=f"(sform and qform) {difference}",
-            remedy="repair the header, or pass --accept-sform if the sform is right",
+            remedy="repair the header; if the sform is right, set dataset.accept_sform: true in the recipe, or pass --accept-sform",
         )
     if difference:
         notices.append(f"sform used although the qform disagrees: {difference}")

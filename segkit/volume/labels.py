@@ -8,6 +8,7 @@ import numpy as np
 from segkit.config.errors import InputError
 
 IGNORED = 255  # class index of a voxel that is in no class: it trains nothing and is not scored
+SMALLEST, LARGEST = -(2**31), 2**31 - 1  # that a written label map holds
 FOREIGN = -1  # while encoding: a value that stands in no list
 
 
@@ -15,8 +16,8 @@ class ClassMap:
     """Which source values make which class. Index 0 is the background, then the classes in the order of the recipe.
 
     classes: name -> source label values. background: source values that are background, or "rest" for all that are named nowhere.
-    ignore: source values that belong to no class. Raises InputError where a value would have two meanings (SK-V021) or none (SK-V022),
-    or where the indices do not fit a byte (SK-V023).
+    ignore: source values that belong to no class. Raises InputError where a value would have two meanings (SK-V021) or is no 32-bit
+    integer (SK-V024), where a class has none (SK-V022), or where the indices do not fit a byte (SK-V023).
     """
 
     def __init__(
@@ -29,6 +30,10 @@ class ClassMap:
         lists = [*self.classes.items(), ("ignore", self.ignore)]
         lists += [] if background == "rest" else [("background", background)]
         uses = Counter(value for _, values in lists for value in values)
+        large = [(name, value) for name, values in lists for value in values if not SMALLEST <= value <= LARGEST]
+        if large:
+            got = ", ".join(f"{value} in {name}" for name, value in large)
+            raise InputError("SK-V024", "a label value too large", where="dataset.classes", expected="32-bit integers", got=got)
         twice = [value for value, count in uses.items() if count > 1]
         if twice:
             names = [name for name, values in lists if twice[0] in values]
@@ -47,9 +52,18 @@ class ClassMap:
 
     @property
     def written_values(self) -> tuple[int, ...]:
-        """The source value a class is written as, by index: the first of its list; the background as its first value, or 0."""
-        background = 0 if self.background == "rest" else self.background[0]
-        return (background, *(values[0] for values in self.classes.values()))
+        """The source value a class is written as, by index: the first of its list.
+
+        The background is written as its first value; `rest` as 0, or where 0 is in a list as the next value that is in none.
+        """
+        return (self._written_background, *(values[0] for values in self.classes.values()))
+
+    @property
+    def _written_background(self) -> int:
+        if self.background != "rest":
+            return self.background[0]
+        taken = {*self.ignore, *(value for values in self.classes.values() for value in values)}
+        return next(value for value in range(len(taken) + 1) if value not in taken)
 
     def encode(self, label: np.ndarray, where: str) -> np.ndarray:
         """Source values [X, Y, Z] (integers) -> class indices uint8, IGNORED where a value is to be ignored.
@@ -60,11 +74,9 @@ class ClassMap:
         index_of |= dict.fromkeys(self.ignore, IGNORED)
         if self.background != "rest":
             index_of |= dict.fromkeys(self.background, 0)
-        first, last = min(index_of) - 1, max(index_of) + 1  # one slot on each side for whatever lies beyond
-        table = np.full(last - first + 1, 0 if self.background == "rest" else FOREIGN, dtype=np.int16)
-        for value, index in index_of.items():
-            table[value - first] = index
-        encoded = table[np.clip(label.astype(np.int64), first, last) - first]
+        encoded = np.full(label.shape, 0 if self.background == "rest" else FOREIGN, dtype=np.int16)
+        for value, index in index_of.items():  # no table of indices by value: two values may lie 2^32 apart
+            encoded[label == value] = index
         if (encoded == FOREIGN).any():
             values, counts = np.unique(label[encoded == FOREIGN], return_counts=True)
             raise InputError(

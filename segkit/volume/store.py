@@ -1,6 +1,9 @@
 """Preprocessed cases on disk: made once, found again by what they were made from.
 
-<folder>/<key>/<case>/  image.npy label.npy roi.npy voxels.npy case.json      key: a hash of the settings
+<folder>/<key>/<case>.<sources>/  image.npy label.npy roi.npy voxels.npy case.json
+
+key: a hash of the settings. sources: a hash of which files are which channels, label and ROI, so that data sets whose cases have the same
+ids, or the same files in another order, live beside each other.
 
 A case is written beside its place and renamed when it is whole, so that a killed process, or two at once, leave no half case.
 """
@@ -24,18 +27,26 @@ from segkit.config.errors import InputError, WorkError
 from segkit.volume.case import Case, CaseFiles
 from segkit.volume.entry import Fingerprint, StoredCase, damaged, intact, read_manifest, write_entry
 
-FORMAT = 1  # part of the key: a store of another version is never read
+FORMAT = 2  # part of the key: a store of another version is never read
 LONGEST_NAME = 100
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Store:
-    """The cases of one data set under one set of settings. digest: changes with any input file or setting."""
+    """The cases of one data set under one set of settings. places: folder by case id. digest: changes with any input file or setting."""
 
     folder: Path
-    ids: tuple[str, ...]
+    places: Mapping[str, Path]
     digest: str
+
+    @classmethod
+    def locate(cls, cases: Sequence[CaseFiles], folder: Path, settings: Mapping[str, Any]) -> Self:
+        """The store as `build` makes it, whether its cases are there or not. Nothing is written."""
+        key = _key(settings)
+        fingerprints = [_fingerprint(files, key) for files in cases]
+        places = {fingerprint["id"]: folder / key / _place(fingerprint) for fingerprint in fingerprints}
+        return cls(folder / key, places, _hash([key, *fingerprints]))
 
     @classmethod
     def build(
@@ -48,16 +59,16 @@ class Store:
     ) -> Self:
         """Prepares the cases that are not in `folder` yet, or whose files have changed (path, size, time) since.
 
-        settings: plain data, all that the result depends on beside the files. progress: called as (done, all) after each case.
+        settings: plain data, all that the result depends on beside the files; the order of keys counts. progress: called as (done, all)
+        after each case.
         Raises one InputError (SK-V070) that lists every bad case, WorkError (SK-V071) where the disk does not take them.
         Two processes may build the same store at once.
         """
-        key = _hash({"format": FORMAT, "settings": settings})
-        store = cls(folder / key, tuple(files.id for files in cases), _hash([key, *(_fingerprint(files, key) for files in cases)]))
+        store = cls.locate(cases, folder, settings)
         try:
             store.folder.mkdir(parents=True, exist_ok=True)
             _clear_abandoned(store.folder)
-            store._fill(cases, key, prepare, progress)
+            store._fill(cases, _key(settings), prepare, progress)
         except OSError as error:
             remedy = "free space, or choose another folder as preprocess.store"
             raise WorkError(
@@ -71,11 +82,14 @@ class Store:
 
     def path_of(self, case_id: str) -> Path:
         """The folder of a case."""
-        return self.folder / folder_name(case_id)
+        return self.places[case_id]
 
     def verify(self) -> list[Path]:
-        """Reads every byte; the files that are missing or are not what was written."""
-        return [self.path_of(case_id) / name for case_id in self.ids for name in damaged(self.path_of(case_id))]
+        """Reads every byte of the cases that are there: the files that are missing or are not what was written.
+
+        `build` and `case` look at sizes only: to read all would take as long as an epoch.
+        """
+        return [place / name for place in self.places.values() if place.exists() for name in damaged(place)]
 
     def _fill(self, cases: Sequence[CaseFiles], key: str, prepare: Callable[[CaseFiles], Case], progress: Progress | None) -> None:
         """Two threads: reading and numpy release the interpreter, and more would hold more volumes in memory."""
@@ -118,6 +132,15 @@ def folder_name(case_id: str) -> str:
         return case_id
     safe = re.sub(r"[^A-Za-z0-9_-]+", "_", case_id)[: LONGEST_NAME // 2]
     return f"{safe}.{_hash(case_id)}"
+
+
+def _key(settings: Mapping[str, Any]) -> str:
+    return _hash({"format": FORMAT, "settings": settings})
+
+
+def _place(fingerprint: Fingerprint) -> str:
+    """The name of a case's folder. Size and time do not enter: the case of a changed file takes the old one's place."""
+    return f"{folder_name(fingerprint['id'])}.{_hash([source[:3] for source in fingerprint['sources']])[:8]}"
 
 
 def _fingerprint(files: CaseFiles, key: str) -> Fingerprint:
@@ -190,5 +213,5 @@ def _alive(process: int) -> bool:
 
 
 def _hash(data: Any) -> str:
-    """16 hexadecimal digits of plain data, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, default=list).encode()).hexdigest()[:16]
+    """16 hexadecimal digits of plain data. The order of keys counts: that of classes and channels has a meaning."""
+    return hashlib.sha256(json.dumps(data, default=list).encode()).hexdigest()[:16]

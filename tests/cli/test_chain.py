@@ -79,9 +79,10 @@ def test_a_prediction_lies_where_the_scan_lies(predicted):
 
 def test_predictions_json_says_what_the_values_mean_and_how_large_each_class_is(predicted):
     index = strict_json(predicted / "predictions/predictions.json")
-    assert [(model["name"], model["step"]) for model in index["models"]] == [("run", 3)]
-    assert index["values"] == {"background": 0, "tumor": 1}
     ((case, facts),) = index["cases"].items()
+    maker = index["makers"][facts["mark"]]
+    assert [(model["name"], model["step"]) for model in maker["models"]] == [("run", 3)]
+    assert maker["values"] == {"background": 0, "tumor": 1}
     image = nibabel.load(predicted / f"predictions/{case}.nii.gz")
     voxel_ml = abs(np.linalg.det(image.affine[:3, :3])) / 1000
     assert facts["volumes_ml"]["tumor"] == pytest.approx(float((np.asarray(image.dataobj) == 1).sum() * voxel_ml), abs=1e-4)
@@ -122,6 +123,67 @@ def test_a_folder_of_cases_and_named_files_and_the_split_give_the_same_label_map
     assert files_in(place / "one") == {f"{case}.nii.gz", "predictions.json"}
     for folder in ("folder", "named", "one"):
         assert (place / folder / f"{case}.nii.gz").read_bytes() == path.read_bytes()
+
+
+def test_a_given_mask_is_the_roi_whatever_the_recipe_says(run, place, segkit):
+    place.edit(place.scan(0, "seg"), lambda a: np.pad(a[:8] * 0 + 1, ((0, 24), (0, 0), (0, 0))))
+    place.scan(0, "seg").rename(place / "mask.nii.gz")
+    call = ("predict", "run", "--roi", "mask.nii.gz", "--output", "out", "--device", "cpu", "--probabilities")
+    named = f"flair={place.scan(0, 'flair')},t1c={place.scan(0, 't1ce')}"
+    for case in (("--input", "data/Phantom_000"), ("--channels", named)):
+        assert segkit(*call, *case, "--overwrite").status == 0
+        background = nibabel.load(place / "out/probabilities/Phantom_000_background.nii.gz").get_fdata()
+        assert (background[8:] == 1).all()
+        assert (background[:8] < 1).all()
+
+
+def test_notices_of_a_scan_are_counted_and_shown_on_demand(run, place, segkit):
+    image = nibabel.load(place.scan(0, "flair"))
+    image.header.set_sform(image.affine, code=0)
+    image.header.set_qform(image.affine, code=0)
+    for name in ("flair", "t1ce"):
+        nibabel.Nifti1Image(np.asarray(nibabel.load(place.scan(0, name)).dataobj), None, image.header).to_filename(place.scan(0, name))
+    call = ("predict", "run", "--input", "data/Phantom_000", "--output", "out", "--device", "cpu", "--overwrite")
+    said = segkit(*call)
+    assert said.out.endswith("1 of 1 cases predicted, 1 of them with notices (--verbose shows them): out\n")
+    assert (
+        "notice, case Phantom_000: data/Phantom_000/Phantom_000_flair.nii.gz: neither sform nor qform is coded" in segkit(*call, "-v").out
+    )
+
+
+@pytest.fixture
+def twofold(place) -> None:
+    """Every file of Phantom_000 has an sform and a qform that differ."""
+    for name in ("flair", "t1ce", "t1", "t2", "seg"):
+        path = place.scan(0, name)
+        image = nibabel.load(path)
+        image.set_sform(image.affine @ np.diag([2, 1, 1, 1]), code=1)
+        image.set_qform(image.affine @ np.diag([0.5, 1, 1, 1]), code=1)
+        nibabel.save(image, path)
+
+
+@pytest.mark.usefixtures("twofold")
+def test_a_disagreeing_sform_is_accepted_by_every_command_that_reads_bare_files(run, place, segkit):
+    predict = ("predict", "run", "-i", "data/Phantom_000", "-o", "out", "--device", "cpu")
+    refused = segkit(*predict)
+    assert refused.status == 1
+    assert "set dataset.accept_sform: true in the recipe, or pass --accept-sform\n" in refused.err
+    assert segkit(*predict, "--accept-sform").status == 0
+    (place / "labels").mkdir()
+    shutil.copy(place.scan(0, "seg"), place / "labels/Phantom_000.nii.gz")
+    against = [("labels",), ("data", "--layout", "brats"), ("--recipe", "r.yaml")]
+    for labels in against:
+        assert "SK-V012" in segkit("evaluate", "out", *labels, "-o", "scores").err
+        said = segkit("evaluate", "out", *labels, "-o", "scores", "--accept-sform")
+        assert (said.status, said.err) == (0, "")
+    assert segkit("check", "data", "--layout", "brats").status == 2
+    assert segkit("check", "data", "--layout", "brats", "--accept-sform").status == 0
+    assert segkit("check", "r.yaml", "dataset.accept_sform=true").status == 0
+    said = segkit("check", "r.yaml", "--accept-sform")
+    assert said.status == 2
+    assert said.err == (
+        "SK-C033: --accept-sform belongs to a folder\n  where:    r.yaml\n  remedy:   for a recipe, set dataset.accept_sform=true instead\n"
+    )
 
 
 def test_an_ensemble_of_one_model_twice_is_that_model(predicted, place, segkit):

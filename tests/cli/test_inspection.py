@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -174,6 +175,27 @@ def test_notices_are_shown_on_demand_and_do_not_fail(place, segkit):
     assert (said.status, said.err) == (0, "")
     assert said.out.splitlines()[-1] == "5 cases read, 0 errors, 1 notice (--verbose shows the notices): integrity.json"
     assert "notice, case Phantom_001: SK-V099: " in segkit("check", "r.yaml", "--verbose").out
+
+
+def test_a_flipped_bit_in_the_store_is_an_error(place, segkit):
+    assert segkit("train", "r.yaml", "train.steps=1", "--device", "cpu").status == 0
+    assert segkit("check", "r.yaml").status == 0
+    image = sorted((place / ".segkit").rglob("image.npy"))[0]
+    data = bytearray(image.read_bytes())
+    data[-5] ^= 1
+    image.write_bytes(data)
+    assert segkit("check", "r.yaml").status == 2
+    ((code, where, remedy),) = [(finding["code"], finding["where"], finding["remedy"]) for finding in findings(place)]
+    assert (code, where, remedy) == ("SK-D096", str(image), f"remove {image.parent}: training makes it again")
+    shutil.rmtree(image.parent)
+    assert segkit("check", "r.yaml").status == 0
+
+
+def test_the_layout_files_needs_a_recipe(place, segkit):
+    said = segkit("check", "data", "--layout", "files")
+    assert said.status == 2
+    assert said.err.startswith("SK-E016: this folder needs a recipe\n  where:    data\n")
+    assert said.err.endswith("  remedy:   write a recipe and name that\n")
 
 
 @pytest.mark.parametrize(

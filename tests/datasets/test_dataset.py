@@ -32,6 +32,10 @@ def test_a_number_is_short_for_a_list_of_one(build):
     ("fields", "message"),
     [
         ({"classes": {"background": 1}}, "classes: expected names other than 'background', which dataset.background lists"),
+        (
+            {"classes": {"a/b": 1, "core": 2, "../c": 4}},
+            "classes: expected names that a file can bear (no / or \\, no leading dot), got 'a/b', '../c'",
+        ),
         ({"classes": {"core": [1, 4], "rim": 4}}, "classes: expected each source value once, got 4 in class core and class rim"),
         ({"classes": {"core": [1, 1]}}, "classes: expected each source value once, got 1 in class core and class core"),
         ({"classes": {"core": 1}, "background": [0, 1]}, "classes: expected each source value once, got 1 in class core and background"),

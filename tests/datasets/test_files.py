@@ -62,6 +62,11 @@ def test_every_bad_cell_is_named(table, tmp_path):
         ("case,t1,t1\na,b,c\n", "SK-D051: the table's header cannot be used", "case, t1, t1"),
         ("", "SK-D051: the table's header cannot be used", "an empty file"),
         ("case,t1\na\n,b\nc,d\n", "SK-D052: rows of the table cannot be used", "row 2, row 3"),
+        (
+            "case,t1\n../evil,b\na/b,b\n.hidden,b\na\\b,b\na..b,b\n",
+            "SK-D052: rows of the table cannot be used",
+            "row 2, row 3, row 4, row 5",
+        ),
         ('case,t1\n"a\n', "SK-D050: cannot read the table: unexpected end of data", None),
     ],
 )

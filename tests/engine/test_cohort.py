@@ -1,5 +1,9 @@
 """Where volumes live, how much is kept around them, and patches that do not fit."""
 
+import io
+import shutil
+
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -67,6 +71,102 @@ def test_the_data_hash_tells_settings_apart(tiny, tmp_path):
 
     assert digest() == digest(train__seed=5)
     assert digest() != digest(preprocess__dtype="float32")
+
+
+def test_other_orders_of_classes_have_labels_of_their_own(tiny):
+    recipes = [
+        tiny(dataset__classes={name: {"edema": 2, "core": [1, 4]}[name] for name in order})
+        for order in (("edema", "core"), ("core", "edema"))
+    ]
+    stores = [gather(recipe, recipe.model.build(2, 3), QUIET) for recipe in recipes]
+    case = stores[0].training[0].id
+    first, second = (np.asarray(cohort.store.case(case).label) for cohort in stores)
+    assert 0 < (first == 1).sum() != (first == 2).sum() > 0
+    np.testing.assert_array_equal(first, np.array([0, 2, 1])[second])
+
+
+def test_notices_are_summed_up_in_a_line_a_kind(tiny, tiny_root, tmp_path):
+    root = shutil.copytree(tiny_root, tmp_path / "noticed")
+    for case in range(4):
+        path = root / f"Phantom_00{case}/Phantom_00{case}_seg.nii.gz"
+        label = nibabel.load(path)
+        array = label.get_fdata(dtype=np.float32)
+        array[array == 1] -= 1e-5
+        array[0, 0, 0] = 1  # outside the brain
+        nibabel.save(nibabel.Nifti1Image(array, label.affine), path)
+    recipe, said = tiny(dataset__root=str(root), preprocess__crop="roi"), io.StringIO()
+    cohort = gather(recipe, UNet3D(widths=(2, 4)).build(2, 2), Console(file=said))
+    notices = [line for line in said.getvalue().splitlines() if line.startswith("notice: ")]
+    assert len(notices) == 2
+    assert notices[0].startswith("notice: files of 3 of 3 cases were read in one of several ways, such as ")
+    assert cohort.store.case(cohort.training[0].id).notices[0] in notices[0]
+    assert notices[1] == (
+        "notice: 3 voxels of a class in 3 of 3 cases lie outside the crop and train nothing (segkit check --verbose lists them)"
+    )
+
+
+GB = 10**9
+V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/memory"
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A tree of /proc and /sys with 50 GB available, and files on top."""
+
+    def make(files: dict[str, str]):
+        for name, text in ({"proc/meminfo": f"MemTotal: 99 kB\nMemAvailable:   {50 * GB // 1000} kB\n"} | files).items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({}, 51.2),
+        ({"proc/self/cgroup": "0::/\n", f"{V2}/memory.max": "max\n", f"{V2}/memory.current": f"{GB}\n"}, 51.2),
+        ({"proc/self/cgroup": "0::/\n", f"{V2}/memory.max": f"{8 * GB}\n", f"{V2}/memory.current": f"{3 * GB}\n"}, 5),
+        (  # what is kept of files can be dropped
+            {
+                "proc/self/cgroup": "0::/\n",
+                f"{V2}/memory.max": f"{8 * GB}\n",
+                f"{V2}/memory.current": f"{8 * GB}\n",
+                f"{V2}/memory.stat": f"anon {5 * GB}\ninactive_file {2 * GB}\nactive_file {GB}\n",
+            },
+            3,
+        ),
+        (  # a batch job: its own group has no limit, the one above it has
+            {
+                "proc/self/cgroup": "0::/job_7/step_0\n",
+                f"{V2}/job_7/step_0/memory.max": "max\n",
+                f"{V2}/job_7/step_0/memory.current": "1\n",
+                f"{V2}/job_7/memory.max": f"{6 * GB}\n",
+                f"{V2}/job_7/memory.current": f"{2 * GB}\n",
+            },
+            4,
+        ),
+        (  # a container of version 1, which sees its own group at the top
+            {
+                "proc/self/cgroup": "5:cpu,cpuacct:/docker/ab\n4:memory:/docker/ab\n0::/\n",
+                f"{V1}/memory.limit_in_bytes": f"{9 * GB}\n",
+                f"{V1}/memory.usage_in_bytes": f"{7 * GB}\n",
+                f"{V1}/memory.stat": f"inactive_file 1\ntotal_inactive_file {GB}\ntotal_active_file 0\n",
+            },
+            3,
+        ),
+        (
+            {"proc/self/cgroup": "4:memory:/\n", f"{V1}/memory.limit_in_bytes": f"{2**63 - 4096}\n", f"{V1}/memory.usage_in_bytes": "9\n"},
+            51.2,
+        ),
+        ({"proc/self/cgroup": "0::/\n", f"{V2}/memory.max": f"{2 * GB}\n", f"{V2}/memory.current": f"{3 * GB}\n"}, 0),
+    ],
+    ids=["no group", "no limit", "a limit", "file cache", "a limit above", "version 1", "version 1, no limit", "over the limit"],
+)
+def test_free_memory_is_the_smallest_of_the_machine_s_and_its_control_groups(machine, files, free):
+    assert available_memory(machine(files)) == free * GB
 
 
 def test_a_patch_may_fill_up_the_multiple_but_no_more():

@@ -1,5 +1,7 @@
 """Prediction comes back in the scan's own geometry, whatever way the scan lies on disk."""
 
+import json
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+from segkit.api import Model
 from segkit.config.errors import InputError
 from segkit.engine.console import Console
 from segkit.engine.infer import Predictor, keep_largest, predict_all
@@ -152,6 +155,79 @@ def test_models_of_other_classes_are_no_ensemble(tiny, tiny_run, tmp_path):
     )
     with pytest.raises(InputError, match="SK-I010: these models cannot be one ensemble"):
         Predictor.load([tiny_run.path, other.path], CPU)
+
+
+@pytest.mark.parametrize(
+    ("what", "dataset"),
+    [
+        ("classes", {"classes": {"edema": (2,), "core": (1, 4)}}),
+        ("background", {"background": (0, 3)}),
+        ("ignore", {"ignore": (3,)}),
+        ("roi", {"roi": "none"}),
+    ],
+)
+def test_models_that_mean_other_things_are_no_ensemble(predictor, what, dataset):
+    (member,) = predictor.members
+    base = member.recipe.dataset.model_copy(update={"classes": {"core": (1, 4), "edema": (2,)}})
+    ours, theirs = (
+        replace(member, recipe=member.recipe.model_copy(update={"dataset": base.model_copy(update=changes)})) for changes in ({}, dataset)
+    )
+    Predictor([ours, ours], CPU)
+    with pytest.raises(InputError, match="SK-I010: these models cannot be one ensemble") as error:
+        Predictor([ours, theirs], CPU)
+    assert error.value.expected.startswith(f"the {what} of ")
+
+
+@pytest.fixture
+def mask(scan, tmp_path) -> Path:
+    """Half of the volume."""
+    half = np.zeros(scan.shape, dtype=np.uint8)
+    half[:16] = 1
+    return saved(nibabel.Nifti1Image(half, scan.affine), tmp_path / "mask.nii.gz")
+
+
+def test_a_given_mask_is_the_roi_whatever_the_recipe_says(predictor, scan, reference, mask, tmp_path):
+    assert predictor.recipe.dataset.roi != "file"
+    path = saved(scan, tmp_path / "scan.nii.gz")
+    inside = predictor.predict(files(path), roi=mask).indices
+    assert (inside[16:] == 0).all()
+    assert np.count_nonzero(reference.get_fdata()[16:]) > 0
+    beside = predictor.predict(CaseFiles("scan", {"flair": Source(path)}, roi=mask)).indices  # a layout's mask that the recipe does not use
+    np.testing.assert_array_equal(np.where(beside, 2, 0), reference.get_fdata())
+    by_path = Model(predictor).predict(path, roi=mask)
+    by_name = Model(predictor).predict({"flair": path}, roi=str(mask))
+    np.testing.assert_array_equal(by_path.array, predictor.class_map.decode(inside))
+    np.testing.assert_array_equal(by_name.array, by_path.array)
+
+
+def test_a_prediction_inside_a_mask_is_another_one(predictor, scan, mask, tmp_path):
+    path = saved(scan, tmp_path / "scan.nii.gz")
+    list(predict_all(predictor, [files(path)], tmp_path / "out"))
+    with pytest.raises(InputError, match="SK-I032"):
+        list(predict_all(predictor, [files(path)], tmp_path / "out", roi=mask))
+    with pytest.raises(InputError, match="SK-I031: the label map would replace a file of the case"):
+        list(predict_all(predictor, [files(path, "mask")], tmp_path, roi=mask))
+
+
+def test_every_case_keeps_the_models_and_values_it_was_made_by(predictor, scan, tmp_path):
+    path = saved(scan, tmp_path / "scan.nii.gz")
+    (member,) = predictor.members
+    dataset = member.recipe.dataset.model_copy(update={"classes": {"tumor": (4, 1, 2)}})
+    recipe = member.recipe.model_copy(update={"dataset": dataset})
+    other = Predictor([replace(member, name="other", recipe=recipe, sha256="0" * 64)], CPU)
+    out = tmp_path / "out"
+
+    def maker(case: str) -> tuple[str, int]:
+        index = json.loads((out / "predictions.json").read_text())
+        facts = index["makers"][index["cases"][case]["mark"]]
+        return facts["models"][0]["name"], facts["values"]["tumor"]
+
+    list(predict_all(predictor, [files(path, "a")], out))
+    list(predict_all(other, [files(path, "b")], out))
+    assert (maker("a"), maker("b")) == ((member.name, 2), ("other", 4))
+    list(predict_all(other, [files(path, "a")], out, overwrite=True))
+    assert (maker("a"), maker("b")) == (("other", 4), ("other", 4))
+    assert len(json.loads((out / "predictions.json").read_text())["makers"]) == 1
 
 
 def test_damaged_weights_are_refused(tiny_run, tmp_path):

@@ -53,7 +53,7 @@ def batch() -> Batch:
 def progress() -> Progress:
     network = Linear()
     optimizer = SGD(learning_rate=0.1, momentum=0.0, weight_decay=0.0).build(network.parameters())
-    return Progress(network, optimizer, None, pinned={"precision": "fp32"})
+    return Progress(network, optimizer, None, torch.zeros(2, 2, dtype=torch.int64), pinned={"precision": "fp32"})
 
 
 def gradients(network: Network, *images: torch.Tensor) -> list[torch.Tensor]:
@@ -115,7 +115,8 @@ def test_only_the_clean_view_moves_running_statistics():
             return self.norm(image[0])
 
     network = Normalized()
-    state = Progress(network, SGD(momentum=0.0).build(network.parameters()), None, pinned={"precision": "fp32"})
+    counts = torch.zeros(2, 2, dtype=torch.int64)
+    state = Progress(network, SGD(momentum=0.0).build(network.parameters()), None, counts, pinned={"precision": "fp32"})
     step(state, Objective((CrossEntropy(),), (Louder(),), RARE), Train(steps=1), batch(), torch.Generator())
     assert network.norm.num_batches_tracked == 1
     torch.testing.assert_close(network.norm.running_mean, 0.1 * batch().image[0].mean((0, 2, 3, 4)))

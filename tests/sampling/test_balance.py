@@ -18,7 +18,7 @@ def case(*counts: int) -> Voxels:
 
 def shares(balance: Balance, draws: int = 4000) -> np.ndarray:
     rng = RNG(0)
-    return np.bincount([balance.draw(rng).group.start for _ in range(draws)], minlength=3) / draws
+    return np.bincount([balance.draw(rng).index for _ in range(draws)], minlength=3) / draws
 
 
 def test_classes_come_by_their_shares_however_rare():
@@ -32,6 +32,7 @@ def test_foreground_stands_for_all_but_background():
     classes = np.array([np.ravel_multi_index(center.voxel, (10, 10, 10)) for center in drawn])
     organ, lesion = ((classes >= 500) & (classes < 800)).mean(), ((classes >= 800) & (classes < 900)).mean()
     assert (organ, lesion) == pytest.approx((0.75 * 0.75, 0.75 * 0.25), abs=0.03)
+    assert np.bincount([center.index for center in drawn]) / 4000 == pytest.approx([1 - organ - lesion, organ, lesion])
 
 
 def test_cases_that_hold_the_class_come_equally_often():

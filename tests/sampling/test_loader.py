@@ -99,6 +99,25 @@ def test_asymmetric_augmentation_always_reaches_the_rare_class():
     assert augmented[~rare].mean() == pytest.approx(0.25, abs=0.07)
 
 
+def test_a_rare_voxel_drawn_as_foreground_counts_as_rare():
+    augment = Augment(rotation=20, asymmetric=True, other_probability=0.0)
+    residents, voxels = volumes()
+    balance = Balance(voxels, ("background", "lesion"), {"background": 0.5, "foreground": 0.5})
+    settings = Sampling(patch_shape=(8, 8, 8), augment=augment)
+    rare = Loader(settings, residents, balance, LATTICES, rare=frozenset({1}), seed=7, count=4, device=torch.device("cpu"))
+    for batch in rare.batches(0, 10):
+        assert batch.augmented == tuple(index == 1 for index in batch.classes)
+
+
+def test_gamma_leaves_the_range_of_the_context_as_it_is():
+    augment = Augment(intensity=Intensity(gamma=0.5))
+    for plain, changed in zip(loader().batches(0, 5), loader(augment).batches(0, 5), strict=True):
+        for sample in range(4):
+            views = [torch.cat([view[sample].flatten(1) for view in batch.image], 1) for batch in (plain, changed)]
+            torch.testing.assert_close(views[0].amin(1), views[1].amin(1), atol=1e-4, rtol=0)
+            torch.testing.assert_close(views[0].amax(1), views[1].amax(1), atol=1e-4, rtol=0)
+
+
 def test_an_error_in_the_sampler_reaches_the_caller():
     broken = loader()
     broken.volumes = []

@@ -75,7 +75,7 @@ def test_disagreeing_geometries_are_refused_unless_accepted(scan_file):
     assert str(error) == (
         f"SK-V012: sform and qform disagree\n  where:    {path}\n  expected: one geometry\n"
         "  got:      (sform and qform) spacing 1 x 1.5 x 3 and 2 x 1.5 x 3 mm\n"
-        "  remedy:   repair the header, or pass --accept-sform if the sform is right"
+        "  remedy:   repair the header; if the sform is right, set dataset.accept_sform: true in the recipe, or pass --accept-sform"
     )
     volume = nifti.read(path, accept_sform=True)
     assert volume.spacing_mm == (1.0, 1.5, 3.0)

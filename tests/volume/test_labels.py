@@ -1,5 +1,7 @@
 """The class map: both ways, and every value without a meaning."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -46,9 +48,34 @@ def test_foreign_values_are_named_with_their_voxels():
     )
 
 
-def test_what_is_written_reads_as_the_same_classes():
+ZERO_IS_A_CLASS = ClassMap({"a": (0,), "b": (1, 3)}, background="rest")
+ZERO_IS_IGNORED = ClassMap({"a": (1,), "b": (2,)}, background="rest", ignore=(0,))
+
+
+@pytest.mark.parametrize("classes", [CORE, ZERO_IS_A_CLASS, ZERO_IS_IGNORED], ids=["listed", "class 0", "ignored 0"])
+def test_what_is_written_reads_as_the_same_classes(classes):
     indices = row(0, 1, 2, 1, dtype=np.uint8)
-    np.testing.assert_array_equal(CORE.encode(CORE.decode(indices), "a"), indices)
+    np.testing.assert_array_equal(classes.encode(classes.decode(indices), "a"), indices)
+
+
+def test_a_rest_is_written_as_the_first_value_in_no_list():
+    assert ClassMap({"a": (4,)}, background="rest").written_values == (0, 4)
+    assert ZERO_IS_A_CLASS.written_values == (2, 0, 1)
+    assert ZERO_IS_IGNORED.written_values == (3, 1, 2)
+
+
+def test_values_far_apart_take_no_memory_for_what_lies_between():
+    far = ClassMap({"low": (-(2**31),), "high": (2**31 - 1,)})
+    label = row(-(2**31), 0, 2**31 - 1)
+    tracemalloc.start()
+    assert far.encode(label, "a").ravel().tolist() == [1, 0, 2]
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+    assert far.decode(row(0, 1, 2, dtype=np.uint8)).ravel().tolist() == [0, -(2**31), 2**31 - 1]
+
+
+def test_a_value_beyond_64_bits_with_a_sign_is_no_negative_one():
+    assert ClassMap({"a": (-1,)}, background="rest").encode(row(2**64 - 1, dtype=np.uint64), "a").ravel().tolist() == [0]
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(255, np.uint8), (256, np.uint16), (70000, np.int32), (-1, np.int32)])
@@ -66,6 +93,8 @@ def test_predictions_take_the_smallest_type_that_holds_all_values(value, dtype):
         (({"a": (1,)}, (0,), (1,)), "got:      1 in a and ignore"),
         (({"a": ()},), "SK-V022: a class without a label value"),
         (({f"c{i}": (i,) for i in range(1, 256)},), "SK-V023: too many classes"),
+        (({"a": (1, 2**31)},), "SK-V024: a label value too large"),
+        (({"a": (1,)}, (0,), (-(2**31) - 1,)), "got:      -2147483649 in ignore"),
     ],
 )
 def test_a_map_that_cannot_be_is_refused(arguments, text):

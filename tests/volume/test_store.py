@@ -129,6 +129,48 @@ def test_other_settings_live_beside(cases, tmp_path):
     assert build(cases, tmp_path / "store")[1] == []
 
 
+def test_the_order_of_classes_is_a_setting(cases, tmp_path):
+    first, _ = build(cases, tmp_path / "store", {"classes": {"a": [1], "b": [2]}})
+    second, asked = build(cases, tmp_path / "store", {"classes": {"b": [2], "a": [1]}})
+    assert len(asked) == 3
+    assert first.digest != second.digest
+
+
+def test_cases_of_the_same_ids_elsewhere_live_beside(cases, tmp_path):
+    (tmp_path / "other").mkdir()
+    others = [write_case(tmp_path / "other", f"case{i}", i + 10) for i in range(3)]
+    first, _ = build(cases, tmp_path / "store")
+    second, asked = build(others, tmp_path / "store")
+    assert asked == ["case0", "case1", "case2"]
+    for store, side in ((first, cases), (second, others)):
+        for files in side:
+            np.testing.assert_array_equal(store.case(files.id).image, prepared(files).image)
+        assert build(side, tmp_path / "store")[1] == []
+
+
+def test_the_same_files_as_other_channels_live_beside(cases, tmp_path):
+    one, two = cases[0].channels["t1"], cases[1].channels["t1"]
+    sides = [CaseFiles("x", {"t1": one, "t2": two}), CaseFiles("x", {"t2": two, "t1": one}), CaseFiles("x", {"t1": two, "t2": one})]
+    stores = [build([files], tmp_path / "store")[0] for files in sides]
+    assert len({store.path_of("x") for store in stores}) == 3
+    for store, files in zip(stores, sides, strict=True):
+        np.testing.assert_array_equal(store.case("x").image, prepared(files).image)
+
+
+def test_a_changed_file_leaves_no_outdated_case_behind(cases, tmp_path):
+    store, _ = build(cases, tmp_path / "store")
+    os.utime(cases[0].label, ns=(1, 1))
+    build(cases, tmp_path / "store")
+    assert len(list(store.folder.iterdir())) == 3
+
+
+def test_a_store_is_located_without_a_trace(cases, tmp_path):
+    located = Store.locate(cases, tmp_path / "store", SETTINGS)
+    assert located.verify() == []
+    assert not (tmp_path / "store").exists()
+    assert build(cases, tmp_path / "store")[0] == located
+
+
 @pytest.mark.parametrize("harm", ["truncate", "remove", "manifest", "foreign"])
 def test_a_damaged_case_is_noticed_and_made_again(cases, tmp_path, harm):
     store, _ = build(cases, tmp_path / "store")
@@ -232,7 +274,7 @@ def test_two_processes_at_once_are_both_right(cases, tmp_path, outdated):
     store, asked = build(cases, tmp_path / "store")
     assert asked == []
     assert store.verify() == []
-    assert sorted(path.name for path in store.folder.iterdir()) == ["case0", "case1", "case2"]
+    assert sorted(store.folder.iterdir()) == sorted(store.path_of(f"case{i}") for i in range(3))
 
 
 @pytest.mark.parametrize("case_id", ["../up", "a/b", "", ".", "..", ".hidden", "a b", "é", "x" * 300, "nul\0", "end.", "CON:"])
