@@ -73,11 +73,12 @@ def test_a_full_disk_while_preprocessing_ends_with_one_and_leaves_no_run(place, 
 
 
 def test_a_full_disk_while_predicting_leaves_no_half_label_map(run, place, limit, segkit):
-    limit(400)
-    said = segkit("predict", "run", "--input", "data", "--output", "out", "--device", "cpu")
+    limit(3000)  # room for the index, not for a map of probabilities
+    said = segkit("predict", "run", "--input", "data", "--output", "out", "--probabilities", "--device", "cpu")
     assert said.status == 1
-    assert said.err.startswith("case Phantom_000: SK-R090: cannot write\n  where:    out/Phantom_000.nii.gz\n  got:      File too large\n")
-    assert [path.name for path in (place / "out").iterdir()] == ["predictions.json"]
+    where = "out/probabilities/Phantom_000_background.nii.gz"
+    assert said.err.startswith(f"case Phantom_000: SK-R090: cannot write\n  where:    {where}\n  got:      File too large\n")
+    assert [path.name for path in (place / "out").rglob("*") if path.is_file()] == ["predictions.json"]
     json.loads((place / "out/predictions.json").read_text())
 
 
