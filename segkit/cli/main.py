@@ -17,6 +17,7 @@ for verb in (train, predict, evaluate, check, phantom, shelves, config, demo):
 
 @app.callback(invoke_without_command=True)
 def version(show: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:
+    """Print the version, where it is asked for."""
     if show:
         from importlib.metadata import version
 

@@ -287,7 +287,9 @@ def test_a_run_goes_on_where_its_data_were_moved(tiny, tmp_path):
     recipe = tiny(train__steps=4)
     trained(recipe, tmp_path)
     moved = recipe.model_copy(update={"preprocess": recipe.preprocess.model_copy(update={"store": tmp_path / "elsewhere"})})
-    trained(moved, tmp_path, resumed=True)
+    run = trained(moved, tmp_path, resumed=True)
+    assert len(steps_of(run)) == 4
+    assert "elsewhere" not in run.recipe.read_text()
 
 
 def test_the_order_of_classes_is_part_of_a_recipe(tiny, tmp_path):
