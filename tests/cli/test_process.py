@@ -72,7 +72,7 @@ def test_a_full_disk_while_preprocessing_ends_with_one_and_leaves_no_run(place, 
     assert [path for path in (place / ".segkit").rglob("*") if path.is_file()] == []
 
 
-def test_a_full_disk_while_predicting_leaves_no_half_label_map(run, place, limit, segkit):
+def test_a_full_disk_while_predicting_leaves_no_half_map(run, place, limit, segkit):
     limit(3000)  # room for the index, not for a map of probabilities
     said = segkit("predict", "run", "--input", "data", "--output", "out", "--probabilities", "--device", "cpu")
     assert said.status == 1
