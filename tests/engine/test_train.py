@@ -196,27 +196,50 @@ def launch(recipe: Path, run: Path, resume: bool) -> subprocess.Popen:
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
+def killed_between_writes(process: subprocess.Popen, run: Run, steps: int) -> None:
+    """SIGKILL a few steps on, wherever that falls."""
+    before = len(steps_of(run))
+    while len(steps_of(run)) < before + steps:
+        assert process.poll() is None, "the run ended before it was killed"
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+
+
+def killed_inside_a_write(process: subprocess.Popen, folder: Path, suffix: str) -> None:
+    """SIGKILL with a half-done write on the disk: the process is stopped when its temporary file appears, and killed if that is still there."""
+    while True:
+        assert process.poll() is None, "the run ended before a write was met"
+        if not list(folder.glob(f".tmp-*{suffix}")):
+            continue
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        if list(folder.glob(f".tmp-*{suffix}")):
+            process.kill()
+            process.wait()
+            return
+        process.send_signal(signal.SIGCONT)
+
+
 @pytest.mark.slow
-def test_a_run_killed_at_random_moments_gives_the_losses_of_an_undisturbed_one(tiny_yaml, tmp_path):
-    """kill -9 five times, at moments spread over steps and writes (a checkpoint every second step), then the end."""
+def test_a_run_killed_between_and_inside_its_writes_gives_the_losses_of_an_undisturbed_one(tiny_yaml, tmp_path):
+    """kill -9 seven times: inside the writes of a checkpoint, of its checksum and of the weights, and between them; then the end."""
     recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(tiny_yaml.replace("steps: 6", "steps: 60").replace("validate_every: 3", "validate_every: 20"))
+    recipe.write_text(tiny_yaml.replace("steps: 6", "steps: 80").replace("validate_every: 3", "validate_every: 4"))
     assert launch(recipe, tmp_path / "whole", False).wait() == 0
     broken = Run(tmp_path / "broken")
-    for kill in range(5):
-        process = launch(recipe, broken.path, resume=(broken.checkpoints / "last.pt").exists())
-        before = len(steps_of(broken))
-        while process.poll() is None and len(steps_of(broken)) < before + 6:
-            time.sleep(0.01)
-        time.sleep(0.013 * kill)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if broken.exists() and not (broken.checkpoints / "last.pt").exists():
-            pytest.fail("killed before the first checkpoint: nothing to resume")
+    for suffix in (".pt", ".sha256", None, ".safetensors", None, ".pt", None):
+        process = launch(recipe, broken.path, resume=broken.exists())
+        if suffix is None:
+            killed_between_writes(process, broken, steps=5)
+        else:
+            killed_inside_a_write(process, broken.path if suffix == ".safetensors" else broken.checkpoints, suffix)
+            assert list(broken.path.rglob(f".tmp-*{suffix}")), "no half-done write was left"
     assert launch(recipe, broken.path, resume=True).wait() == 0
+    assert not list(broken.path.rglob(".tmp-*"))
     ours, theirs = steps_of(broken), steps_of(Run(tmp_path / "whole"))
     assert ours == theirs
-    assert len(ours) == 60
+    assert len(ours) == 80
     assert validations_of(broken) == validations_of(Run(tmp_path / "whole"))
     assert broken.weights.read_bytes() == Run(tmp_path / "whole").weights.read_bytes()
     assert json.loads(broken.provenance.read_text())["versions"]["segkit"]

@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from segkit.config.errors import InputError
-from segkit.volume.intensity import Intensity, PercentileClip, Window, ZScore, intensities
+from segkit.volume.intensity import Intensity, PercentileClip, Robust, Window, ZScore, intensities
 
 
 def row(*values) -> np.ndarray:
@@ -45,11 +45,32 @@ def test_zscore_is_exact_far_from_zero(offset):
     assert out.std(dtype=np.float64) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("intensity", [ZScore(), ZScore(inside="nonzero"), ZScore(inside="all"), PercentileClip()])
+@pytest.mark.parametrize("intensity", [ZScore(), ZScore(inside="nonzero"), ZScore(inside="all"), Robust(), PercentileClip()])
 @pytest.mark.parametrize("value", [0.0, 0.1, -12345.678])
 def test_a_constant_channel_is_refused(intensity, value):
     with pytest.raises(InputError, match="SK-V040: a constant channel cannot be normalized"):
         intensity(np.full((30, 30, 30), value, np.float32), np.ones((30, 30, 30), bool))
+
+
+def test_robust_by_hand():
+    # inside: 0 1 2 3 100, median 2, quartiles 1 and 3
+    out = Robust()(row(0, 1, 2, 3, 100, 7), row(1, 1, 1, 1, 1, 0) > 0).ravel()
+    np.testing.assert_allclose(out, np.array([-2, -1, 0, 1, 98, 0]) * 1.349 / 2, rtol=1e-6)
+
+
+def test_robust_is_the_zscore_of_normal_intensities():
+    image = np.random.default_rng(0).normal(300, 50, (40, 40, 40)).astype(np.float32)
+    roi = np.ones(image.shape, bool)
+    np.testing.assert_allclose(Robust()(image, roi), ZScore()(image, roi), atol=0.05)
+
+
+def test_a_bright_lesion_moves_healthy_tissue_less_under_robust_than_under_zscore():
+    image = np.random.default_rng(0).normal(300, 50, (20, 20, 20)).astype(np.float32)
+    lesion = image.copy()
+    lesion[:2] += 200
+    roi = np.ones(image.shape, bool)
+    moved = {kind: abs(kind()(lesion, roi)[2:] - kind()(image, roi)[2:]).mean() for kind in (Robust, ZScore)}
+    assert moved[Robust] < 0.5 * moved[ZScore]
 
 
 def test_a_window_by_hand():
@@ -84,6 +105,6 @@ def test_low_is_below_high(kind, fields):
 
 def test_a_recipe_names_them():
     parse = TypeAdapter(Annotated[Intensity, intensities]).validate_python
-    assert list(intensities) == ["percentile_clip", "window", "zscore"]
+    assert list(intensities) == ["percentile_clip", "robust", "window", "zscore"]
     assert parse("zscore") == ZScore()
     assert parse({"name": "window", "low": -175, "high": 250}) == Window(low=-175, high=250)
