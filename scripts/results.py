@@ -2,11 +2,14 @@
 
 python scripts/results.py hippocampus --data DIR --steps 600 --seeds 0 1 2
 python scripts/results.py brats2015 --data DIR
+python scripts/results.py deepmedic --data DIR
 python scripts/results.py tiles --data DIR
+python scripts/results.py trained-tiles --data DIR --run RUN
 """
 
 import argparse
 import statistics
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +19,14 @@ from segkit.engine.console import Console
 from segkit.engine.device import choose_device
 from segkit.engine.evaluate import Row
 from segkit.engine.folders import score_recipe
-from segkit.engine.infer import Predictor, predict_all
+from segkit.engine.infer import Predictor, predict_all, predict_case
 from segkit.engine.run import Run
 from segkit.engine.tiles import probabilities
 from segkit.engine.train import train
 from segkit.models.deepmedic import DeepMedic, DeepMedicTiny
 from segkit.models.unet3d import UNet3D
 from segkit.recipe import Recipe, read
+from segkit.volume import nifti
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 QUIET = Console("quiet")
@@ -81,6 +85,42 @@ def brats2015(data: Path, output: Path) -> None:
     print(f"mean over 4 folds: {statistics.mean(whole):.3f}")
 
 
+def deepmedic(data: Path, output: Path) -> None:
+    """The standard network: 20 steps, then a whole brain, in the input's geometry and with the source label values."""
+    overrides = (f"dataset.root={data}", "dataset.split={fold: 0, of: 4}", f"preprocess.store={output / 'store'}", "train.steps=20")
+    recipe = read(CONFIGS / "brats" / "2015.yaml", (*overrides, "train.validate_every=null"))
+    run = train(recipe, Run(output / "deepmedic" / "run"), console=QUIET)
+    predictor = Predictor.load([run.path], choose_device("auto"))
+    (files,) = recipe.dataset.splits().test
+    began = time.perf_counter()
+    written = predictor.written(files, predictor.predict(files))
+    seconds = time.perf_counter() - began
+    like = nifti.read(next(iter(files.channels.values())).path)
+    assert written.array.shape == like.array.shape
+    assert (written.affine == like.affine).all()
+    print(f"20 steps: {seconds_of(run):.1f} s; {files.id} {written.array.shape}: {seconds:.1f} s, values {np.unique(written.array).tolist()}")
+
+
+def trained_tiles(data: Path, run: Path, shapes: list[tuple[int, int, int]], cases: int = 10) -> None:
+    """Differences of the probabilities of test cases between tile shapes, with the weights of a run."""
+    predictor = Predictor.load([run], choose_device("auto"))
+    (member,) = predictor.members
+    dataset = predictor.recipe.dataset.model_copy(update={"root": data})
+    worst, total, changed, voxels = 0.0, 0.0, 0, 0
+    for files in dataset.splits().test[:cases]:
+        case = preparer(predictor.recipe, 0)(files)
+        results = []
+        for shape in shapes:
+            infer = member.recipe.infer.model_copy(update={"tile_shape": shape})
+            recipe = member.recipe.model_copy(update={"infer": infer})
+            results.append(predict_case([(member.network, recipe)], case, predictor.device, "fp32", None))
+        for other in results[1:]:
+            difference = np.abs(results[0].probabilities - other.probabilities)
+            worst, total = max(worst, float(difference.max())), total + float(difference.mean()) * other.indices.size
+            changed, voxels = changed + int((results[0].indices != other.indices).sum()), voxels + other.indices.size
+    print(f"| {', '.join('x'.join(map(str, shape)) for shape in shapes)} | {worst:.2g} | {total / voxels:.2g} | {changed / voxels:.2%} |")
+
+
 def tiles(data: Path) -> None:
     """Largest difference of the probabilities of one real brain between tile sizes, untrained weights."""
     recipe = read(CONFIGS / "brats" / "2015_tiny.yaml", (f"dataset.root={data}",))
@@ -96,7 +136,7 @@ def tiles(data: Path) -> None:
     for name, (settings, shapes) in networks.items():
         torch.manual_seed(0)
         network = settings.build(2, 5)
-        results = [probabilities(network, image, roi, shape, 0.5, False, "fp32") for shape in shapes]
+        results = [probabilities(network, image, roi, shape, 0.5, (), "fp32") for shape in shapes]
         worst = max(float((a - b).abs().max()) for a in results for b in results)
         print(f"| {name} | {', '.join('x'.join(map(str, shape)) for shape in shapes)} | {worst:.1e} |", flush=True)
 
@@ -104,9 +144,10 @@ def tiles(data: Path) -> None:
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["hippocampus", "brats2015", "tiles"])
+    parser.add_argument("what", choices=["hippocampus", "brats2015", "deepmedic", "tiles", "trained-tiles"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("runs/results"))
+    parser.add_argument("--run", type=Path, help="of trained-tiles")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
@@ -114,6 +155,10 @@ def main() -> None:
         hippocampus(asked.data.resolve(), asked.output.resolve(), asked.steps, asked.seeds)
     elif asked.what == "brats2015":
         brats2015(asked.data.resolve(), asked.output.resolve())
+    elif asked.what == "deepmedic":
+        deepmedic(asked.data.resolve(), asked.output.resolve())
+    elif asked.what == "trained-tiles":
+        trained_tiles(asked.data.resolve(), asked.run, [(40, 56, 40), (32, 40, 32), (24, 32, 24)])
     else:
         tiles(asked.data.resolve())
 

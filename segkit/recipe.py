@@ -64,7 +64,7 @@ class Infer(Settings):
 
     tile_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | Literal["auto"] = Field("auto", description="output voxels of a tile")
     overlap: float = Field(0.5, ge=0, lt=1, description="share of a tile that its neighbor covers again; blended networks only")
-    mirror: bool = Field(False, description="mean over the 8 mirrored passes")
+    mirror: bool = Field(False, description="mean over mirrored passes, along every subset of the axes of sampling.augment.flip")
     keep_largest: tuple[str, ...] = Field((), description="classes or regions of which only the largest connected part is written")
 
 
@@ -113,6 +113,12 @@ class Recipe(Settings):
             asked.append("sampling.augment")
         if asked and not self.dataset.rare_classes:
             raise ValueError(f"dataset.rare_classes: expected the rare classes, since {', '.join(asked)} is asymmetric, got none")
+        return self
+
+    @model_validator(mode="after")
+    def _mirrored_passes_need_mirrored_training(self) -> "Recipe":
+        if self.infer.mirror and not self.sampling.augment.flip:
+            raise ValueError("sampling.augment.flip: expected the axes to mirror, since infer.mirror averages over them, got none")
         return self
 
     @model_validator(mode="after")

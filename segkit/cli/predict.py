@@ -44,7 +44,7 @@ def add_to(app: typer.Typer) -> None:
         roi: Roi = None,
         probabilities: Annotated[bool, typer.Option("--probabilities", help="Write a map per class too.")] = False,
         mirror: Annotated[
-            bool | None, typer.Option("--mirror/--no-mirror", help="Mean over 8 mirrored passes; default: as the recipe says.")
+            bool | None, typer.Option("--mirror/--no-mirror", help="Mean over passes mirrored as in training; default: as the recipe says.")
         ] = None,
         accept_sform: AcceptSform = False,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,

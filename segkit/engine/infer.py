@@ -47,6 +47,26 @@ def tile_for(network: Network, recipe: Recipe) -> Shape:
     return EXACT_TILE if network.exact else recipe.sampling.patch_shape
 
 
+def mirrored_axes(recipe: Recipe, wish: bool | None = None) -> tuple[int, ...]:
+    """Axes along which mirrored passes are averaged: those that training mirrored, since a network fails on a view it never met.
+
+    wish: None is as the recipe says. Raises InputError where mirrored passes are wanted and training mirrored no axis.
+    """
+    if not (recipe.infer.mirror if wish is None else wish):
+        return ()
+    axes = tuple(index for index, axis in enumerate("xyz") if axis in recipe.sampling.augment.flip)
+    if not axes:
+        raise InputError(
+            "SK-I011",
+            "mirrored passes of a network that never saw a mirrored patch",
+            where="sampling.augment.flip",
+            expected="the axes that training mirrors",
+            got="none",
+            remedy="predict without --mirror and infer.mirror, or train with flips",
+        )
+    return axes
+
+
 @torch.inference_mode()
 def predict_case(
     members: Sequence[tuple[Network, Recipe]], case: Case, device: torch.device, precision: Precision, mirror: bool | None = None
@@ -57,8 +77,8 @@ def predict_case(
     roi = torch.from_numpy(np.array(case.roi)).to(device)
     total: torch.Tensor | None = None
     for network, recipe in members:
-        wish = recipe.infer.mirror if mirror is None else mirror
-        seen = probabilities(network, image, roi, tile_for(network, recipe), recipe.infer.overlap, wish, precision)
+        axes = mirrored_axes(recipe, mirror)
+        seen = probabilities(network, image, roi, tile_for(network, recipe), recipe.infer.overlap, axes, precision)
         total = seen if total is None else total.add_(seen)
     assert total is not None
     shares = (total / len(members)).cpu().numpy()
@@ -114,6 +134,8 @@ class Predictor:
                     )
         dataset = first.dataset.model_copy(update={"accept_sform": accept_sform or first.dataset.accept_sform})
         self.recipe: Recipe = first.model_copy(update={"dataset": dataset})
+        for member in self.members:
+            mirrored_axes(member.recipe, mirror)  # refused before the first case
         self.precision = choose_precision(first.train.precision, device)
         # every member must find what its lattices reach inside the crop
         self._margin = max(reach(member.network, member.recipe.sampling.patch_shape) for member in self.members)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import torch
@@ -51,15 +51,17 @@ def bounding_box(roi: Tensor) -> Box | None:
 
 
 @torch.inference_mode()
-def probabilities(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: float, mirror: bool, precision: Precision) -> Tensor:
+def probabilities(
+    network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: float, mirrored: tuple[int, ...], precision: Precision
+) -> Tensor:
     """Class probabilities float32 [C, X, Y, Z] of image [M, X, Y, Z]; outside the ROI (bool [X, Y, Z]) certain background.
 
     Exact networks are tiled without overlap and do not depend on `tile`; others blend tiles that overlap.
-    mirror: the mean over the 8 mirrored volumes.
+    mirrored: the mean over the volume flipped along every subset of these axes (0, 1, 2); of none, the volume as it is.
     """
     network.eval()
     one_pass = exact_pass if network.exact else blended_pass
-    flips = [tuple(axis for axis, mirrored in enumerate(axes) if mirrored) for axes in product((False, True), repeat=3)] if mirror else [()]
+    flips = [axes for count in range(len(mirrored) + 1) for axes in combinations(mirrored, count)]
     total: Tensor | None = None
     for axes in flips:
         with autocast(image.device, precision):

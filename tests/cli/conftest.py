@@ -19,7 +19,7 @@ dataset:
   channels: [flair, t1c]
   classes: {tumor: [1, 2, 4]}
   split: {test: 1, validation: 1}
-sampling: {patch_shape: [9, 9, 9]}
+sampling: {patch_shape: [9, 9, 9], augment: {flip: [x]}}
 model: deepmedic_tiny
 losses: [cross_entropy]
 train: {steps: 3, batch_size: 2, validate_every: 2, precision: fp32}

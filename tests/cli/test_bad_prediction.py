@@ -120,9 +120,8 @@ def test_label_maps_of_another_model_are_neither_skipped_nor_replaced_unasked(ru
         "  remedy:   choose another folder with --output, or replace them with --overwrite\n"
     )
     assert (place / "out/Phantom_000.nii.gz").read_bytes() == before
-    assert (
-        segkit("predict", "run", "--mirror", "-i", "data/Phantom_000", "-o", "out", "--device", "cpu").status == 2
-    )  # other settings count too
+    mirrored = segkit("predict", "run", "--mirror", "-i", "data/Phantom_000", "-o", "out", "--device", "cpu")
+    assert (mirrored.status, mirrored.err[:8]) == (2, "SK-I032:")  # other settings count too
     assert segkit("predict", "other", "-i", "data/Phantom_000", "-o", "out", "--device", "cpu", "--overwrite").status == 0
 
 

@@ -14,7 +14,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from segkit.api import Model
 from segkit.config.errors import InputError
 from segkit.engine.console import Console
-from segkit.engine.infer import Predictor, keep_largest, predict_all
+from segkit.engine.infer import Predictor, keep_largest, mirrored_axes, predict_all
 from segkit.engine.run import Run
 from segkit.engine.train import train
 from segkit.volume.case import CaseFiles, Source
@@ -139,6 +139,20 @@ def test_probabilities_are_written_on_the_native_grid_and_sum_to_one(predictor, 
     np.testing.assert_allclose(total, 1, atol=1e-5)
     label = nibabel.load(tmp_path / "out" / "scan.nii.gz").get_fdata()
     np.testing.assert_array_equal(label > 0, maps["tumor"].get_fdata() > maps["background"].get_fdata())
+
+
+def test_mirrored_passes_go_along_the_axes_that_training_mirrored(tiny):
+    recipe = tiny(infer__mirror=True, sampling__augment__flip=["z", "x"])
+    assert mirrored_axes(recipe) == (0, 2)
+    assert mirrored_axes(recipe, False) == ()
+    assert mirrored_axes(tiny()) == ()
+
+
+def test_a_network_that_never_saw_a_mirrored_patch_is_not_asked_for_mirrored_passes(tiny):
+    with pytest.raises(InputError, match="SK-I011: mirrored passes of a network that never saw a mirrored patch"):
+        mirrored_axes(tiny(sampling__augment__flip=[]), True)
+    with pytest.raises(InputError, match="sampling.augment.flip: expected the axes to mirror, since infer.mirror averages over them"):
+        tiny(sampling__augment__flip=[], infer__mirror=True)
 
 
 def test_an_ensemble_of_one_model_twice_is_that_model(tiny_run, predictor, scan, tmp_path):

@@ -30,8 +30,8 @@ def volume(shape: tuple[int, int, int] = SHAPE, channels: int = 2) -> torch.Tens
     return torch.randn((channels, *shape), generator=torch.Generator().manual_seed(0))
 
 
-def predicted(network: Network, tile: tuple[int, int, int], image: torch.Tensor, roi: torch.Tensor, mirror: bool = False) -> torch.Tensor:
-    return probabilities(network, image, roi, tile, 0.5, mirror, "fp32")
+def predicted(network: Network, tile: tuple[int, int, int], image: torch.Tensor, roi: torch.Tensor, mirrored=()) -> torch.Tensor:
+    return probabilities(network, image, roi, tile, 0.5, mirrored, "fp32")
 
 
 @pytest.mark.parametrize(
@@ -122,17 +122,25 @@ def test_blending_gives_back_what_all_tiles_agree_on(overlap):
 def test_mirroring_a_voxelwise_network_changes_nothing():
     network = Voxelwise().eval()
     plain = predicted(network, (10, 12, 9), volume(), EVERYWHERE)
-    torch.testing.assert_close(predicted(network, (10, 12, 9), volume(), EVERYWHERE, mirror=True), plain)
+    torch.testing.assert_close(predicted(network, (10, 12, 9), volume(), EVERYWHERE, mirrored=(0, 1, 2)), plain)
 
 
-def test_mirroring_is_the_mean_over_the_mirrored_volumes():
+@pytest.mark.parametrize(
+    ("mirrored", "views"),
+    [
+        ((0,), [(), (0,)]),
+        ((0, 2), [(), (0,), (2,), (0, 2)]),
+        ((0, 1, 2), [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]),
+    ],
+)
+def test_mirroring_is_the_mean_over_every_subset_of_the_axes(mirrored, views):
     network = lively(UNet3D(widths=(4, 8)).build(2, 3))
     image, whole = volume((16, 16, 16)), torch.ones((16, 16, 16), dtype=torch.bool)
     singles = []
-    for axes in ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+    for axes in views:
         flipped = predicted(network, (16, 16, 16), image.flip([a + 1 for a in axes]), whole)
         singles.append(flipped.flip([a + 1 for a in axes]))
-    torch.testing.assert_close(predicted(network, (16, 16, 16), image, whole, mirror=True), torch.stack(singles).mean(0))
+    torch.testing.assert_close(predicted(network, (16, 16, 16), image, whole, mirrored), torch.stack(singles).mean(0))
 
 
 def test_the_bounding_box_is_tight():
