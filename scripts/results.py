@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from segkit.engine.cohort import preparer
 from segkit.engine.console import Console
 from segkit.engine.device import choose_device
 from segkit.engine.evaluate import Row
@@ -23,6 +24,7 @@ from segkit.engine.infer import Predictor, predict_all, predict_case
 from segkit.engine.run import Run
 from segkit.engine.tiles import probabilities
 from segkit.engine.train import train
+from segkit.models.base import Model, Shape
 from segkit.models.deepmedic import DeepMedic, DeepMedicTiny
 from segkit.models.unet3d import UNet3D
 from segkit.recipe import Recipe, read
@@ -98,7 +100,9 @@ def deepmedic(data: Path, output: Path) -> None:
     like = nifti.read(next(iter(files.channels.values())).path)
     assert written.array.shape == like.array.shape
     assert (written.affine == like.affine).all()
-    print(f"20 steps: {seconds_of(run):.1f} s; {files.id} {written.array.shape}: {seconds:.1f} s, values {np.unique(written.array).tolist()}")
+    print(
+        f"20 steps: {seconds_of(run):.1f} s; {files.id} {written.array.shape}: {seconds:.1f} s, values {np.unique(written.array).tolist()}"
+    )
 
 
 def trained_tiles(data: Path, run: Path, shapes: list[tuple[int, int, int]], cases: int = 10) -> None:
@@ -124,13 +128,11 @@ def trained_tiles(data: Path, run: Path, shapes: list[tuple[int, int, int]], cas
 def tiles(data: Path) -> None:
     """Largest difference of the probabilities of one real brain between tile sizes, untrained weights."""
     recipe = read(CONFIGS / "brats" / "2015_tiny.yaml", (f"dataset.root={data}",))
-    from segkit.engine.cohort import preparer
-
     case = preparer(recipe, 42)(recipe.dataset.find()[0])
     image, roi = torch.from_numpy(np.array(case.image)).float(), torch.from_numpy(case.roi)
     box = (slice(60, 124), slice(60, 124), slice(40, 90))
     image, roi = image[:, *box], roi[box]
-    networks = {"deepmedic_tiny": (DeepMedicTiny(), [(45, 45, 45), (30, 37, 23), (64, 64, 50)])}
+    networks: dict[str, tuple[Model, list[Shape]]] = {"deepmedic_tiny": (DeepMedicTiny(), [(45, 45, 45), (30, 37, 23), (64, 64, 50)])}
     networks["deepmedic"] = (DeepMedic(), [(45, 45, 45), (30, 37, 23), (64, 64, 50)])
     networks["unet3d"] = (UNet3D(), [(64, 64, 48), (48, 48, 48), (32, 32, 32)])
     for name, (settings, shapes) in networks.items():

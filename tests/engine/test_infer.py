@@ -151,7 +151,7 @@ def test_mirrored_passes_go_along_the_axes_that_training_mirrored(tiny):
 def test_a_network_that_never_saw_a_mirrored_patch_is_not_asked_for_mirrored_passes(tiny):
     with pytest.raises(InputError, match="SK-I011: mirrored passes of a network that never saw a mirrored patch"):
         mirrored_axes(tiny(sampling__augment__flip=[]), True)
-    with pytest.raises(InputError, match="sampling.augment.flip: expected the axes to mirror, since infer.mirror averages over them"):
+    with pytest.raises(InputError, match=r"sampling\.augment\.flip: expected the axes to mirror, since infer.mirror averages over them"):
         tiny(sampling__augment__flip=[], infer__mirror=True)
 
 

@@ -207,7 +207,7 @@ def killed_between_writes(process: subprocess.Popen, run: Run, steps: int) -> No
 
 
 def killed_inside_a_write(process: subprocess.Popen, folder: Path, suffix: str) -> None:
-    """SIGKILL with a half-done write on the disk: the process is stopped when its temporary file appears, and killed if that is still there."""
+    """SIGKILL with a half-done write on the disk: stopped when its temporary file appears, the process is killed if that is still there."""
     while True:
         assert process.poll() is None, "the run ended before a write was met"
         if not list(folder.glob(f".tmp-*{suffix}")):
@@ -225,7 +225,7 @@ def killed_inside_a_write(process: subprocess.Popen, folder: Path, suffix: str) 
 def test_a_run_killed_between_and_inside_its_writes_gives_the_losses_of_an_undisturbed_one(tiny_yaml, tmp_path):
     """kill -9 seven times: inside the writes of a checkpoint, of its checksum and of the weights, and between them; then the end."""
     recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(tiny_yaml.replace("steps: 6", "steps: 80").replace("validate_every: 3", "validate_every: 4"))
+    recipe.write_text(tiny_yaml.replace("steps: 6", "steps: 80, keep: last").replace("validate_every: 3", "validate_every: 20"))
     assert launch(recipe, tmp_path / "whole", False).wait() == 0
     broken = Run(tmp_path / "broken")
     for suffix in (".pt", ".sha256", None, ".safetensors", None, ".pt", None):
