@@ -1,7 +1,7 @@
 """Measures the numbers of docs/results.md: trains, predicts, scores, and prints one line of the table a run.
 
 python scripts/results.py hippocampus --data DIR --steps 600 --seeds 0 1 2
-python scripts/results.py brats2015 --data DIR
+python scripts/results.py brats2015 --data DIR [KEY=VALUE ...]
 python scripts/results.py deepmedic --data DIR
 python scripts/results.py tiles --data DIR
 python scripts/results.py trained-tiles --data DIR --run RUN
@@ -34,14 +34,18 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 QUIET = Console("quiet")
 
 
-def run_once(recipe: Recipe, folder: Path) -> tuple[Run, list[Row]]:
-    """Train into a fresh folder, predict the test cases, score them on their native grids."""
-    run = train(recipe, Run(folder / "run"), console=QUIET)
+def run_once(recipe: Recipe, folder: Path, split: str = "test") -> tuple[Run, list[Row]]:
+    """Train into the folder (or go on there), predict the cases of a split, score them on their native grids."""
+    cases = getattr(recipe.dataset.splits(), split)
+    assert cases, f"the recipe has no {split} cases"
+    run = Run(folder / "run")
+    train(recipe, run, resumed=run.exists(), console=QUIET)
     predictor = Predictor.load([run.path], choose_device("auto"))
-    for outcome in predict_all(predictor, recipe.dataset.splits().test, run.predictions):
+    predictions = folder / split
+    for outcome in predict_all(predictor, cases, predictions):
         if outcome.error is not None:
             raise outcome.error
-    rows, failed = score_recipe(run.predictions, recipe, "test")
+    rows, failed = score_recipe(predictions, recipe, split)
     if failed:
         raise failed[0][1]
     return run, rows
@@ -76,11 +80,11 @@ def hippocampus(data: Path, output: Path, steps: int, seeds: list[int]) -> None:
     print(f"mean of {len(means)} seeds: {statistics.mean(means):.4f}")
 
 
-def brats2015(data: Path, output: Path) -> None:
-    """Leave one patient out, four times, with the 3,291-parameter network."""
+def brats2015(data: Path, output: Path, changes: list[str]) -> None:
+    """Leave one patient out, four times, with the 3,291-parameter network. changes: overrides of its recipe."""
     whole = []
     for fold in range(4):
-        overrides = (f"dataset.root={data}", f"dataset.split.fold={fold}", f"preprocess.store={output / 'store'}")
+        overrides = (f"dataset.root={data}", f"dataset.split.fold={fold}", f"preprocess.store={output / 'store'}", *changes)
         run, rows = run_once(read(CONFIGS / "brats" / "2015_tiny.yaml", overrides), output / f"brats2015_{fold}")
         whole.append(dice(rows, "whole_tumor"))
         print(f"| {fold} | {rows[0].case} | {seconds_of(run):.0f} | {whole[-1]:.3f} | {dice(rows, 'tumor_core'):.3f} |", flush=True)
@@ -147,16 +151,17 @@ def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["hippocampus", "brats2015", "deepmedic", "tiles", "trained-tiles"])
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="of brats2015")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, default=Path("runs/results"))
     parser.add_argument("--run", type=Path, help="of trained-tiles")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     if asked.what == "hippocampus":
         hippocampus(asked.data.resolve(), asked.output.resolve(), asked.steps, asked.seeds)
     elif asked.what == "brats2015":
-        brats2015(asked.data.resolve(), asked.output.resolve())
+        brats2015(asked.data.resolve(), asked.output.resolve(), asked.changes)
     elif asked.what == "deepmedic":
         deepmedic(asked.data.resolve(), asked.output.resolve())
     elif asked.what == "trained-tiles":

@@ -20,6 +20,8 @@ from segkit.optimizers.base import Optimizer, optimizers
 from segkit.optimizers.rmsprop import RMSProp
 from segkit.regularizers.base import Regularizer
 from segkit.regularizers.base import regularizers as regularizer_shelf
+from segkit.regularizers.feature_weakening import FeatureWeakening
+from segkit.regularizers.mixup import Mixup
 from segkit.sampling.balance import FOREGROUND
 from segkit.sampling.loader import Sampling
 from segkit.schedules.base import Schedule, schedules
@@ -113,6 +115,24 @@ class Recipe(Settings):
             asked.append("sampling.augment")
         if asked and not self.dataset.rare_classes:
             raise ValueError(f"dataset.rare_classes: expected the rare classes, since {', '.join(asked)} is asymmetric, got none")
+        return self
+
+    @model_validator(mode="after")
+    def _mixup_has_partners_of_its_own(self) -> "Recipe":
+        mixes = any(isinstance(regularizer, Mixup) for regularizer in self.regularizers)
+        if mixes and self.train.batch_size < 2:
+            raise ValueError("train.batch_size: expected at least 2, since mixup pairs the patches of a batch, got 1")
+        weakened = [regularizer for regularizer in self.regularizers if isinstance(regularizer, FeatureWeakening)]
+        if mixes and weakened and not weakened[0].allow_combination:
+            raise ValueError(
+                "regularizers: expected mixup or feature_weakening, since each mixes what the other means to keep apart, got both"
+                " (feature_weakening: {allow_combination: true} permits it)"
+            )
+        if weakened and all(loss.by_region for loss in self.losses):
+            names = ", ".join(loss.name for loss in self.losses)
+            raise ValueError(
+                f"losses: expected a mean over voxels such as cross_entropy, since feature_weakening acts on no other, got {names}"
+            )
         return self
 
     @model_validator(mode="after")

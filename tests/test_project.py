@@ -78,7 +78,16 @@ def test_an_error_code_stands_in_one_place_only():
 
 
 def test_an_error_code_is_the_letter_of_its_area_and_three_digits():
-    letters = {"R": "recipe", "V": "volume", "D": "data set", "P": "phantom", "M": "model", "L": "loss, metric", "S": "sampling"}
+    letters = {
+        "R": "recipe",
+        "V": "volume",
+        "D": "data set",
+        "P": "phantom",
+        "M": "model",
+        "L": "loss, metric",
+        "N": "regularizer",
+        "S": "sampling",
+    }
     letters |= {"T": "training", "I": "inference", "E": "evaluation", "C": "command line"}
     codes = {code for path in MODULES for code, _ in error_codes(path)}
     assert {code for code in codes if not re.fullmatch(rf"SK-[{''.join(letters)}]\d{{3}}", code)} == set()

@@ -9,6 +9,7 @@ from segkit.config.overrides import apply_values
 from segkit.config.parse import dump, parse
 from segkit.config.yaml import load, loads
 from segkit.engine.console import Console
+from segkit.engine.progress import differences
 from segkit.engine.run import Run
 from segkit.engine.train import train
 from segkit.phantom.write import write
@@ -74,3 +75,49 @@ def test_the_header_says_what_the_recipe_is_and_how_to_run_it(path):
     lines = path.read_text().splitlines()
     assert lines[0].startswith("# ")
     assert any(line.startswith("# Run:   segkit ") for line in lines)
+
+
+COMPARISONS = sorted(path.parent for path in CONFIGS.rglob("combination.yaml"))
+SECTIONS = {  # what a row of a comparison changes against plain cross-entropy
+    "adversarial": {"regularizers"},
+    "augmentation": {"sampling"},
+    "class_weights": {"losses"},
+    "combination": {"losses", "regularizers", "sampling"},
+    "cross_entropy": set(),
+    "dice": {"losses"},
+    "feature_weakening": {"regularizers"},
+    "focal": {"losses"},
+    "foreground_80": {"sampling"},
+    "large_margin": {"regularizers"},
+    "logit_adjustment": {"regularizers"},
+    "mixup": {"regularizers"},
+}
+
+
+def test_there_is_a_comparison_for_each_kind_of_data():
+    assert [str(folder.relative_to(CONFIGS)) for folder in COMPARISONS] == ["brats/core", "btcv/organs", "hippocampus/few", "phantom/core"]
+
+
+@pytest.mark.parametrize("folder", COMPARISONS, ids=lambda folder: str(folder.relative_to(CONFIGS)))
+def test_a_row_of_a_comparison_changes_what_it_is_named_after_and_nothing_else(folder):
+    plain = load(folder / "cross_entropy.yaml").value
+    assert plain["losses"] == ["cross_entropy"]
+    for path in folder.glob("[!_]*.yaml"):
+        row = load(path).value
+        name = path.stem.removesuffix("_asymmetric")
+        changed = {section for section in plain.keys() | row.keys() if plain.get(section) != row.get(section)}
+        assert changed == SECTIONS[name], path
+        if "losses" in changed or "regularizers" in changed:
+            named = [entry["name"] if isinstance(entry, dict) else entry for entry in (*row["losses"], *row.get("regularizers", ()))]
+            assert name in named or name in ("class_weights", "combination"), path
+
+
+@pytest.mark.parametrize("folder", COMPARISONS, ids=lambda folder: str(folder.relative_to(CONFIGS)))
+def test_an_asymmetric_row_is_its_symmetric_twin_but_for_the_asymmetry(folder):
+    twins = list(folder.glob("*_asymmetric.yaml"))
+    assert len(twins) >= 5
+    for path in twins:
+        ours = list(differences(load(path.with_stem(path.stem.removesuffix("_asymmetric"))).value, load(path).value))
+        assert ours, path
+        assert {key.split(".")[-1].split("[")[0] for key, _ in ours} <= {"asymmetric", "other_probability", "margin"}, path
+        assert all("margin" not in key or "nothing -> 0.2" in text for key, text in ours), path  # which symmetric mixup has not

@@ -1,5 +1,6 @@
 """`segkit evaluate`: scores of label maps against labels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,7 +9,9 @@ import typer
 from segkit.cli.session import AcceptSform, Session, command, report
 
 if TYPE_CHECKING:
+    from segkit.config.errors import SegkitError
     from segkit.engine.folders import Scores
+    from segkit.engine.run import Run
 
 Predictions = Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of label maps, or a run.", show_default=False)]
 Labels = Annotated[Path | None, typer.Argument(metavar="LABELS", help="A folder of label maps of the same names.", show_default=False)]
@@ -27,6 +30,9 @@ Layout = Annotated[
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", metavar="FILE", help="Labels and classes of a recipe's data set.", show_default=False)
 ]
+Sweep = Annotated[
+    bool, typer.Option("--sweep", help="Dice, sensitivity and precision over decision thresholds instead; needs predict --probabilities.")
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: where the predictions are.", show_default=False)
 ]
@@ -44,12 +50,13 @@ def add_to(app: typer.Typer) -> None:
         classes: Classes = None,
         layout: Layout = None,
         recipe: RecipeFile = None,
+        sweep: Sweep = False,
         accept_sform: AcceptSform = False,
         output: Output = None,
     ) -> None:
         """Score label maps: Dice, sensitivity, precision, HD95, ASSD, NSD. Writes scores.csv and summary.json."""
         from segkit.cli.scoreboard import show
-        from segkit.config.errors import InputError, WorkError
+        from segkit.config.errors import InputError
         from segkit.engine.evaluate import summarize, write_scores
 
         if sum(choice is not None for choice in (labels, split, recipe)) != 1:
@@ -62,21 +69,52 @@ def add_to(app: typer.Typer) -> None:
         for option, value in (("--classes", classes), ("--layout", layout)):
             if value is not None and labels is None:
                 raise InputError("SK-C021", f"{option} belongs to LABELS", where=option, remedy="the recipe says it already: leave it out")
+        folder = output or predictions
+        if sweep:
+            sweep_split(session, predictions, split, accept_sform, folder)
+            return
         if labels is not None:
             rows, failed = against_labels(predictions, labels, classes, layout, accept_sform)
         else:
             rows, failed = against_recipe(predictions, recipe, split, accept_sform)
-        folder = output or predictions
         for case, error in failed:
             report(error, case)
         write_scores(folder, rows, failed)
         if not session.quiet:
             show(summarize(rows))
         session.console.say(f"scores: {folder / 'scores.csv'}")
-        if failed:
-            cases = len({row.case for row in rows}) + len(failed)
-            what = f"{len(failed)} of {cases} cases could not be scored"
-            raise WorkError("SK-C022", what, where=folder, got=", ".join(case for case, _ in failed[:10]) + ", ..." * (len(failed) > 10))
+        check_complete(failed, len({row.case for row in rows}), folder)
+
+
+def check_complete(failed: Sequence[tuple[str, "SegkitError"]], scored: int, folder: Path) -> None:
+    """Raises WorkError where there are cases that could not be scored."""
+    from segkit.config.errors import WorkError
+
+    if failed:
+        what = f"{len(failed)} of {scored + len(failed)} cases could not be scored"
+        raise WorkError("SK-C022", what, where=folder, got=", ".join(case for case, _ in failed[:10]) + ", ..." * (len(failed) > 10))
+
+
+def sweep_split(session: Session, path: Path, split: str | None, accept_sform: bool, folder: Path) -> None:
+    """The scores of a run's own cases over decision thresholds: files, and a table."""
+    from segkit.cli.scoreboard import show_sweep
+    from segkit.config.errors import InputError
+    from segkit.engine.curves import write_sweep
+    from segkit.engine.sweep import sweep_run
+    from segkit.recipe import read
+
+    if split is None:
+        expected = "segkit evaluate RUN --split validation --sweep"
+        raise InputError("SK-C026", "--sweep belongs to --split", where="--sweep", expected=expected)
+    run = predicted_run(path, f"segkit predict {path} --split {split} --probabilities")
+    sweep = sweep_run(run, read(run.recipe), split, session.console, accept_sform)
+    for case, error in sweep.failed:
+        report(error, case)
+    write_sweep(folder, sweep)
+    if not session.quiet:
+        show_sweep(sweep)
+    session.console.say(f"sweep: {folder / 'sweep.csv'}")
+    check_complete(sweep.failed, len({row.case for row in sweep.rows[0]}), folder)
 
 
 def against_labels(predictions: Path, labels: Path, classes: Path | None, layout: str | None, accept_sform: bool) -> "Scores":
@@ -94,7 +132,6 @@ def against_labels(predictions: Path, labels: Path, classes: Path | None, layout
 
 def against_recipe(predictions: Path, recipe: Path | None, split: str | None, accept_sform: bool) -> "Scores":
     """Scores against the data set of a recipe, or of the run itself: the cases of a split, or those that were predicted."""
-    from segkit.config.errors import InputError
     from segkit.engine.folders import score_recipe
     from segkit.engine.run import Run
     from segkit.recipe import read
@@ -102,18 +139,23 @@ def against_recipe(predictions: Path, recipe: Path | None, split: str | None, ac
     run = Run(predictions)
     if recipe is not None:
         return score_recipe(run.predictions if run.exists() else predictions, read(recipe), None, accept_sform)
+    run = predicted_run(predictions, f"segkit predict {predictions} --split {split}")
+    return score_recipe(run.predictions, read(run.recipe), split, accept_sform)
+
+
+def predicted_run(path: Path, remedy: str) -> "Run":
+    """The run in a folder. Raises InputError where there is none, or none with predictions; `remedy` makes them."""
+    from segkit.config.errors import InputError
+    from segkit.engine.run import Run
+
+    run = Run(path)
     if not run.recipe.is_file():
         raise InputError(
-            "SK-C024",
-            "this is no run",
-            where=predictions,
-            expected=f"a run folder with {run.recipe.name}",
-            remedy="name LABELS or --recipe",
+            "SK-C024", "this is no run", where=path, expected=f"a run folder with {run.recipe.name}", remedy="name LABELS or --recipe"
         )
     if not run.predictions.is_dir():
-        remedy = f"segkit predict {predictions} --split {split}"
         raise InputError("SK-C025", "this run has no predictions", where=run.predictions, remedy=remedy)
-    return score_recipe(run.predictions, read(run.recipe), split, accept_sform)
+    return run
 
 
 def class_values(path: Path) -> dict[str, tuple[int, ...]]:

@@ -2,12 +2,13 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
+    from segkit.engine.curves import Curve, Sweep
     from segkit.engine.evaluate import Summary
 
 SHORT = {"sensitivity": "sens", "precision": "prec"}
@@ -15,15 +16,26 @@ LEGEND = [
     "mean±standard deviation over n cases; (k): over the k cases that have a value",
     "m/s/a: cases in which the class is missed, spurious or absent",
 ]
+CHOSEN_FOR_OTHERS = "a shift chosen on validation cases may be applied to others"
+CHOSEN_ON_ITSELF = "a shift chosen on the cases it is scored on is a diagnosis, not a result"
 GAP = "  "
 Column = list[str]  # the header, then a cell a class
 
 
 def show(summary: "Sequence[Summary]") -> None:
     """Print the table; on a terminal narrower than it is, in parts of as many metrics as fit."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in lines(summary, width):
+    for line in lines(summary, _width()):
         typer.echo(line)
+
+
+def show_sweep(sweep: "Sweep") -> None:
+    """The same of a threshold sweep."""
+    for line in sweep_lines(sweep, _width()):
+        typer.echo(line)
+
+
+def _width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def lines(summary: "Sequence[Summary]", width: int | None = None) -> list[str]:
@@ -44,6 +56,49 @@ def lines(summary: "Sequence[Summary]", width: int | None = None) -> list[str]:
     ]
     columns = [column(metric, [by_key[name, metric] for name in names]) for metric in metrics]
     return LEGEND + [line for part in _parts(columns, left, width) for line in ("", *_aligned([*left, *part]))]
+
+
+def sweep_lines(sweep: "Sweep", width: int | None = None) -> list[str]:
+    """What a shift is, then three lines a class: as predicted, at the shift of its best mean Dice, and the range of means over shifts."""
+    curves = sweep.curves()
+    if not curves:
+        return ["no scores"]
+    advice = CHOSEN_FOR_OTHERS if sweep.split == "validation" else CHOSEN_ON_ITSELF
+    legend = [
+        *LEGEND,
+        f"shift b: the probability of {', '.join(sweep.shifted)} is multiplied by e^b before the most probable class is taken",
+        f"best: the largest mean Dice on these {sweep.split} cases; {advice}",
+    ]
+    pairs = [(curve.written, curve.best) for curve in curves.values()]
+    shifts = [point.shift for point in next(iter(curves.values())).points]
+    span = f"{_signed(min(shifts))} to {_signed(max(shifts))}"
+    all_cases = [str(written.dice.cases + written.dice.left_out) for written, _ in pairs]
+    states = [f"{point.dice.missed}/{point.dice.spurious}/{point.dice.absent}" for pair in pairs for point in pair]
+    left: list[Column] = [
+        ["class", *(cell for name in curves for cell in (name, "", ""))],
+        ["shift", *(cell for _, top in pairs for cell in ("0", f"best {_signed(top.shift)}", span))],
+        ["n", *(cell for count in all_cases for cell in (count, "", ""))],
+        ["m/s/a", *_threefold(states, [""] * len(curves))],
+    ]
+    columns = [_swept(metric, list(curves.values())) for metric in ("dice", "sensitivity", "precision")]
+    return legend + [line for part in _parts(columns, left, width) for line in ("", *_aligned([*left, *part]))]
+
+
+def _signed(shift: float) -> str:
+    return f"{shift:+g}" if shift else "0"
+
+
+def _swept(metric: str, curves: "Sequence[Curve]") -> Column:
+    """Of each class the value as predicted, the value at the best shift, and the lowest and highest mean."""
+    header, *values = column(metric, [getattr(point, metric) for curve in curves for point in (curve.written, curve.best)])
+    means = [[mean for point in curve.points if (mean := getattr(point, metric).mean) is not None] for curve in curves]
+    return [header, *_threefold(values, [f"{min(known):.3f} to {max(known):.3f}" if known else "n/a" for known in means])]
+
+
+def _threefold(points: Sequence[str], spans: Sequence[str]) -> Iterator[str]:
+    """Two cells of points, then one of their span, class by class."""
+    for first, second, span in zip(points[::2], points[1::2], spans, strict=True):
+        yield from (first, second, span)
 
 
 def column(metric: str, entries: "Sequence[Summary]") -> Column:

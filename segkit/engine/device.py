@@ -1,10 +1,12 @@
 """Which device computes, and in which precision."""
 
-from contextlib import AbstractContextManager
-from typing import Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from segkit.config.errors import InputError
 from segkit.models.base import Network
@@ -48,9 +50,51 @@ def choose_precision(wish: Literal["auto", "fp32", "bf16"], device: torch.device
     return "bf16" if native else "fp32"
 
 
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:
+@contextmanager
+def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
     """Autocast to bf16, or a context that changes nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    if precision == "fp32":
+        yield
+    elif device.type == "cpu":
+        with torch.autocast("cpu", torch.bfloat16), ShortConvolutionsInFloat32():
+            yield
+    else:
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+
+
+class ShortConvolutionsInFloat32(TorchFunctionMode):
+    """Computes a padded 3D convolution in float32 where the image is shorter than the kernel along an axis.
+
+    Of such a convolution oneDNN, which computes bfloat16 on CPUs, gets the weights' gradient wrong (seen with PyTorch 2.13 on
+    AVX512_BF16): it reads memory that nobody wrote, so the gradient differs from call to call, is infinite at times, or the process dies.
+    They stand at the coarsest levels of networks with small patches, and are cheap.
+    """
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if func is torch.conv3d and _is_short(*args, **(kwargs or {})):
+            with torch.autocast("cpu", enabled=False):
+                args = tuple(arg.float() if isinstance(arg, Tensor) else arg for arg in args)
+                kwargs = {name: arg.float() if isinstance(arg, Tensor) else arg for name, arg in (kwargs or {}).items()}
+                return func(*args, **kwargs)
+        return func(*args, **(kwargs or {}))
+
+
+def _is_short(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, ...] = 1,
+    padding: int | str | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+) -> bool:
+    """Whether a call of torch.conv3d with these arguments has an axis that is padded and shorter than the kernel, dilated, there."""
+    if isinstance(padding, str):
+        padding = 0 if padding == "valid" else 1
+    pads, dilations = (value if isinstance(value, tuple | list) else (value,) * 3 for value in (padding, dilation))
+    axes = zip(input.shape[-3:], weight.shape[-3:], pads, dilations, strict=True)
+    return any(pad and size < (length - 1) * apart + 1 for size, length, pad, apart in axes)
 
 
 def placed(network: Network, device: torch.device) -> Network:

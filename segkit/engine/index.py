@@ -9,6 +9,7 @@ from typing import Any
 
 from segkit.config.atomic import atomic
 from segkit.config.errors import InputError
+from segkit.engine.run import probability_map
 from segkit.engine.weights import Trained
 from segkit.volume.case import CaseFiles
 from segkit.volume.labels import ClassMap
@@ -53,7 +54,7 @@ class Index:
 
     def probability(self, case: str, name: str) -> Path:
         """Where the probability of a class lies."""
-        return self.folder / "probabilities" / f"{case}_{name}.nii.gz"
+        return probability_map(self.folder, case, name)
 
     def holds(self, case: str, with_probabilities: bool) -> bool:
         """Whether the models that predict now have written all that is asked for."""

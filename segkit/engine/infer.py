@@ -198,8 +198,8 @@ def predict_all(
     Writes `<case>.nii.gz`, with probabilities also `probabilities/<case>_<class>.nii.gz`, and `predictions.json`. What the same models have
     written already is left, unless `overwrite`. Raises InputError, before anything is written, where another's file is in the way.
     """
-    mirror = predictor.recipe.infer.mirror if predictor.mirror is None else predictor.mirror
-    index = Index.open(output, predictor.members, [mirror, roi and str(roi.resolve())], predictor.class_map)
+    mirrored = [mirrored_axes(member.recipe, predictor.mirror) for member in predictor.members]
+    index = Index.open(output, predictor.members, [mirrored, roi and str(roi.resolve())], predictor.class_map)
     index.admit([replace(files, roi=roi or files.roi) for files in cases], overwrite)
     output.mkdir(parents=True, exist_ok=True)
     index.write()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segkit.config.errors import InputError, WorkError
 from segkit.config.parse import dump
@@ -14,6 +14,7 @@ from segkit.config.yaml import load, loads
 from segkit.engine import checkpoint
 from segkit.engine.console import Console
 from segkit.engine.device import choose_precision, placed
+from segkit.engine.objective import Objective, rare_mask
 from segkit.engine.run import Run
 from segkit.engine.weights import save_weights
 from segkit.models.base import Network
@@ -24,13 +25,14 @@ MOVABLE = ("dataset.root", "dataset.split.file", "preprocess.store", "sampling.r
 
 @dataclass
 class Progress:
-    """Network, optimizer, the running mean of the weights, and how far they are.
+    """Network, objective, optimizer, the running mean of the weights, and how far they are.
 
     sampled: int64 [2, C], centers and labelled voxels per class since the last validation.
     pinned: what was chosen when the run began and must stay when it is resumed on another machine.
     """
 
     network: Network
+    objective: Objective
     optimizer: torch.optim.Optimizer
     average: Network | None
     sampled: Tensor
@@ -47,7 +49,11 @@ class Progress:
         average = deepcopy(network).requires_grad_(False) if recipe.train.average else None
         pinned = {"precision": choose_precision(recipe.train.precision, device), "threads": torch.get_num_threads()}
         sampled = torch.zeros((2, len(recipe.class_names())), dtype=torch.int64)
-        return cls(network, recipe.train.optimizer.build(network.parameters()), average, sampled, pinned=pinned)
+        check_classifier(network)
+        rare = rare_mask(recipe.class_names(), recipe.dataset.rare_classes, device)
+        features = network.classifier.in_channels
+        objective = Objective(recipe.losses, recipe.regularizers, rare, features, recipe.train.steps).to(device)
+        return cls(network, objective, recipe.train.optimizer.build(network.parameters()), average, sampled, pinned=pinned)
 
     @property
     def kept(self) -> Network:
@@ -58,6 +64,7 @@ class Progress:
         """Tensors and plain values."""
         return {
             "network": self.network.state_dict(),
+            "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average else None,
             "sampled": self.sampled,
@@ -70,6 +77,7 @@ class Progress:
     def restore(self, state: checkpoint.State) -> None:
         """The inverse of `state`."""
         self.network.load_state_dict(state["network"])
+        self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -88,6 +96,20 @@ class Progress:
                 got=", ".join(broken[:3]),
                 remedy="start a run with a lower learning rate or train.clip_gradient",
             )
+
+
+def check_classifier(network: Network) -> None:
+    """Raises InputError (SK-T052) where the network does not end in what techniques between features and classifier rely on."""
+    head = getattr(network, "classifier", None)
+    if not isinstance(head, nn.Conv3d) or head.kernel_size != (1, 1, 1) or head.stride != (1, 1, 1):
+        raise InputError(
+            "SK-T052",
+            "the network has no 1x1x1 classifier",
+            where="model",
+            expected="an attribute `classifier`, a Conv3d with a kernel and a stride of 1",
+            got=str(head),
+            remedy="add a 1x1x1 convolution as the network's last layer; `features` returns what it reads",
+        )
 
 
 def save(progress: Progress, run: Run, keep_these: bool) -> None:

@@ -71,6 +71,10 @@ class Run:
         """Label maps by case."""
         return self.path / "predictions"
 
+    def probability(self, case: str, name: str) -> Path:
+        """Where the probability of a class lies, with the label map of its case."""
+        return probability_map(self.predictions, case, name)
+
     def exists(self) -> bool:
         """Whether a run was started here."""
         return self.recipe.exists() or self.log.exists()
@@ -196,3 +200,8 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if dirty else "")
+
+
+def probability_map(predictions: Path, case: str, name: str) -> Path:
+    """Where the probability of a class lies, in a folder of predictions."""
+    return predictions / "probabilities" / f"{case}_{name}.nii.gz"

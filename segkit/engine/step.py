@@ -1,60 +1,60 @@
 """One training step: views, losses, gradients, update."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.profiler import record_function
 
 from segkit.engine.device import autocast, laid_out
-from segkit.engine.objective import Objective, target_of
+from segkit.engine.objective import target_of
 from segkit.engine.progress import Progress
 from segkit.models.base import Network
 from segkit.recipe import Penalty, Train
+from segkit.regularizers.statistics import running_statistics_kept
 from segkit.sampling.loader import Batch
 
+Phase = Callable[[str], AbstractContextManager[object]]
 
-def step(progress: Progress, objective: Objective, settings: Train, batch: Batch, rng: Generator) -> dict[str, Tensor]:
+
+def step(progress: Progress, settings: Train, batch: Batch, rng: Generator, phase: Phase = record_function) -> dict[str, Tensor]:
     """The clean batch and its views; one update for all (`joint`) or one each, clean first (`sequential`).
 
     All views are made from the clean batch and the parameters before any update, and normalize by statistics of their own that leave
     the running ones alone. Returns detached scalars for the log.
+
+    phase: a context around each of `views`, `forward`, `backward` and `update`; by default a profiler's label.
     """
-    network = progress.network.train()
+    network, objective = progress.network.train(), progress.objective
     target = target_of(batch.label, len(objective.rare))
-    with running_statistics_kept(network):
+    objective.set_step(progress.step)
+    objective.see(target)
+    device, precision = batch.label.device, progress.pinned["precision"]
+    with phase("views"), running_statistics_kept(network), autocast(device, precision):
         views = list(objective.views(network, laid_out(batch.image, network), target, rng))
     terms: dict[str, Tensor] = {}
     totals = []
     for view, image, goal in views:
         with (
+            phase("forward"),
             nullcontext() if view == "clean" else running_statistics_kept(network),
-            autocast(batch.label.device, progress.pinned["precision"]),
+            autocast(device, precision),
         ):
-            parts = objective.loss(network, image, goal, rng)
-        parts["total"].backward()
+            parts = objective.loss(network, image, goal, rng, clean=view == "clean")
+        with phase("backward"):
+            parts["total"].backward()
         totals.append(parts.pop("total").detach())
         terms |= {name if view == "clean" else f"{view}/{name}": value.detach() for name, value in parts.items()}
         if settings.update == "sequential":
-            terms |= update(progress, settings)
+            with phase("update"):
+                terms |= update(progress, settings)
     if settings.update == "joint":
-        terms |= update(progress, settings)
+        with phase("update"):
+            terms |= update(progress, settings)
     if progress.average is not None and settings.average is not None:
         follow(progress.average, network, settings.average, progress.step)
     return {"loss": torch.stack(totals).sum()} | terms
-
-
-@contextmanager
-def running_statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Inside, batch normalization uses the statistics of the batch and leaves its running ones, and their counter, as they are."""
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
 
 
 def update(progress: Progress, settings: Train) -> dict[str, Tensor]:

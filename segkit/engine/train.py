@@ -11,7 +11,6 @@ from segkit.engine.console import Console
 from segkit.engine.device import choose_device, describe_device
 from segkit.engine.infer import tile_for
 from segkit.engine.interruption import Interrupted, interruptions
-from segkit.engine.objective import Objective, rare_mask
 from segkit.engine.progress import Progress, resume, save
 from segkit.engine.recorder import Recorder
 from segkit.engine.run import Run, provenance
@@ -33,8 +32,7 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
     progress = Progress.begin(recipe, device)
     for shape in (recipe.sampling.patch_shape, tile_for(progress.network, recipe)):
         progress.network.lattices(shape)  # refuses what does not suit the network
-    objective = Objective(recipe.losses, recipe.regularizers, rare_mask(recipe.class_names(), recipe.dataset.rare_classes, device))
-    objective.rehearse()
+    progress.objective.rehearse()
     if resumed:
         resume(progress, run, recipe, device, console)
         if progress.step >= settings.steps:
@@ -55,6 +53,9 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
         f"{recipe.model.name}: {parameters:,} parameters; {describe_device(device)}, {progress.pinned['precision']}; "
         f"{len(cohort.training)} training and {len(cohort.validation)} validation cases"
     )
+    for notice in [regularizer.notice(len(recipe.class_names())) for regularizer in recipe.regularizers]:
+        if notice:
+            console.say(f"notice: {notice}")
     keep_last = keeps_last(recipe, cohort)
     with (
         Recorder(run, settings, recipe.class_names(), progress, console) as recorder,
@@ -67,7 +68,7 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
                 group["lr"] = learning_rate
             torch.manual_seed(fast_seed(settings.seed, progress.step, 0, Purpose.STEP))  # dropout
             rng = fast(settings.seed, progress.step, 1, Purpose.STEP, device)  # what regularizers draw
-            terms = step(progress, objective, settings, batch, rng)
+            terms = step(progress, settings, batch, rng)
             progress.step += 1
             recorder.step_ends(batch, terms, learning_rate)
             tracker.advance(recorder.note)

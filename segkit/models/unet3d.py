@@ -17,7 +17,7 @@ from segkit.models.blocks import InstanceNorm, normal_fan_in
 SLOPE = 0.01  # of the leaky ReLU
 
 Stride = Annotated[int, Field(ge=1, le=4)]
-Kernel = Literal[1, 3, 5, 7]
+Kernel = Literal[1, 3, 5]
 Norm = Literal["instance", "batch", "group"]
 
 

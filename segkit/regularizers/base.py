@@ -6,6 +6,7 @@ lattice of the network. A voxel whose target is 0 for all classes is ignored. ra
 
 from typing import ClassVar
 
+import torch
 from torch import Generator, Tensor, nn
 
 from segkit.config.registry import Registry
@@ -28,12 +29,52 @@ class Regularizer(Settings):
         return None
 
     def blend(self, features: Tensor, target: Tensor, rare: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
-        """Between features [B, D, X, Y, Z] and classifier: what the classifier sees, and the target that belongs to it."""
+        """Between features [B, D, X, Y, Z] and classifier: what the classifier sees, and the target that belongs to it.
+
+        On the clean batch only. Losses by region see the features and the target as they were.
+        """
         return features, target
 
     def adjust(self, logits: Tensor, target: Tensor, rare: Tensor) -> Tensor:
         """Between classifier and losses: the logits [B, C, X, Y, Z] that the losses see. In training only."""
         return logits
 
+    def notice(self, classes: int) -> str | None:
+        """What somebody who trains so many classes with it should know beforehand, in a line."""
+        return None
+
+    def start(self, classes: int, features: int, steps: int) -> "Regularizer | RunningRegularizer":
+        """What a training of so many steps calls: the regularizer itself, unless it remembers something from step to step."""
+        return self
+
+
+class RunningRegularizer(nn.Module):
+    """The part of a regularizer that changes while training: the same methods, and buffers that are saved in checkpoints."""
+
+    def set_step(self, step: int) -> None:
+        """Steps done so far; called before each step, also after resuming."""
+
+    def see(self, target: Tensor) -> None:
+        """The clean batch's target [B, C, X, Y, Z]; called once a step, after `set_step` and before any other method."""
+
+    def view(
+        self, network: nn.Module, image: tuple[Tensor, ...], target: Tensor, rare: Tensor, rng: Generator
+    ) -> tuple[tuple[Tensor, ...], Tensor] | None:
+        """As `Regularizer.view`."""
+        return None
+
+    def blend(self, features: Tensor, target: Tensor, rare: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
+        """As `Regularizer.blend`."""
+        return features, target
+
+    def adjust(self, logits: Tensor, target: Tensor, rare: Tensor) -> Tensor:
+        """As `Regularizer.adjust`."""
+        return logits
+
 
 regularizers: Registry[Regularizer] = Registry("regularizer", "segkit.regularizers")
+
+
+def full_precision(logits: Tensor) -> Tensor:
+    """float16 and bfloat16 become float32, in which a shift of a tenth of a logit is not rounded away; float32 and float64 stay."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

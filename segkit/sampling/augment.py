@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
@@ -42,8 +42,8 @@ class Intensity(Settings):
 class Augment(Settings):
     """What may happen to a patch; the defaults do nothing.
 
-    asymmetric: patches centered on a rare class are always augmented, all others with probability `other_probability`
-    (Li, Kamnitsas, Glocker, TMI 2020).
+    asymmetric: patches centered on a rare class are always augmented, all others with probability `other_probability`, which is then
+    below 1 (Li, Kamnitsas, Glocker, TMI 2020).
     """
 
     flip: tuple[Axis, ...] = Field((), description="axes mirrored with probability 1/2 each")
@@ -54,6 +54,14 @@ class Augment(Settings):
     intensity: Intensity = Intensity()
     asymmetric: bool = False
     other_probability: float = Field(1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _asymmetry_is_a_difference(self) -> Self:
+        if self.asymmetric and self.other_probability == 1:
+            raise ValueError("other_probability: expected a number < 1, since asymmetric augmentation with 1 augments every patch, got 1")
+        if not self.asymmetric and self.other_probability < 1:
+            raise ValueError(f"other_probability: expected 1 without asymmetric: true, got {self.other_probability:g}")
+        return self
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,21 @@ def test_label_maps_of_another_model_are_neither_skipped_nor_replaced_unasked(ru
     assert segkit("predict", "other", "-i", "data/Phantom_000", "-o", "out", "--device", "cpu", "--overwrite").status == 0
 
 
+def test_mirrored_passes_of_a_network_that_never_saw_a_mirrored_patch(place, segkit):
+    options = ("sampling.augment.flip=[]", "--run", "run", "--device", "cpu")
+    assert segkit("train", place.recipe(), *options).status == 0
+    said = segkit("predict", "run", "--mirror", "-i", "data/Phantom_000", "-o", "out", "--device", "cpu")
+    assert (said.status, said.err) == (
+        2,
+        "SK-I011: mirrored passes of a network that never saw a mirrored patch\n"
+        "  where:    sampling.augment.flip\n"
+        "  expected: the axes that training mirrors\n"
+        "  got:      none\n"
+        "  remedy:   predict without --mirror and infer.mirror, or train with flips\n",
+    )
+    assert not (place / "out").exists()
+
+
 def test_labels_by_experts_in_the_output_folder_are_not_taken_for_predictions(run, place, segkit):
     (place / "out").mkdir()
     shutil.copy(place.scan(0, "seg"), place / "out/Phantom_000.nii.gz")

@@ -206,10 +206,61 @@ def test_fewer_cases_than_folds(refused):
 
 
 def test_asymmetric_augmentation_without_rare_classes(refused):
-    assert refused("r.yaml", "sampling.augment.asymmetric=true") == (
+    assert refused("r.yaml", "sampling.augment.asymmetric=true", "sampling.augment.other_probability=0.5") == (
         "SK-R030: 1 mistake in r.yaml\n"
         "r.yaml:1: dataset.rare_classes: expected the rare classes, since sampling.augment is asymmetric, got none\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mistake"),
+    [
+        (["losses=[{name: focal}]"], "r.yaml:1: dataset.rare_classes: expected the rare classes, since focal is asymmetric, got none"),
+        (
+            ["regularizers=[adversarial]"],
+            "r.yaml:1: dataset.rare_classes: expected the rare classes, since adversarial is asymmetric, got none",
+        ),
+        (
+            ["regularizers=[{name: mixup, asymmetric: false}]", "train.batch_size=1"],
+            "command line: train.batch_size: expected at least 2, since mixup pairs the patches of a batch, got 1",
+        ),
+        (
+            ["regularizers=[{name: mixup, asymmetric: false}, feature_weakening]"],
+            "command line: regularizers: expected mixup or feature_weakening, since each mixes what the other means to keep apart, got both"
+            " (feature_weakening: {allow_combination: true} permits it)",
+        ),
+        (
+            ["losses=[dice, iou]", "regularizers=[feature_weakening]"],
+            "command line: losses: expected a mean over voxels such as cross_entropy, since feature_weakening acts on no other,"
+            " got dice, iou",
+        ),
+        (
+            ["regularizers=[{name: feature_weakening, strength: step}]"],
+            "r.yaml:1: dataset.rare_classes: expected the rare classes, since feature_weakening is asymmetric, got none",
+        ),
+        (["infer.mirror=true", "sampling.augment.flip=[]"],
+         "command line: sampling.augment.flip: expected the axes to mirror, since infer.mirror averages over them, got none"),
+    ],
+)  # fmt: skip
+def test_a_technique_without_what_it_needs(overrides, mistake, refused):
+    assert refused("r.yaml", *overrides) == f"SK-R030: 1 mistake in r.yaml\n{mistake}\n"
+
+
+@pytest.mark.parametrize(
+    ("override", "mistake"),
+    [
+        ("losses=[{name: focal, gamma: -1}]", "losses[0].gamma: expected number >= 0"),
+        ("regularizers=[{name: large_margin, margin: -0.1}]", "regularizers[0].margin: expected number >= 0"),
+        ("regularizers=[{name: mixup, margin: 1.0}]", "regularizers[0].margin: expected "),
+        ("regularizers=[{name: mixup, margin: 0.2, asymmetric: false}]", "margin: expected none, since symmetric mixup has soft labels"),
+        ("regularizers=[{name: large_margin, margin: 101}]", "regularizers[0].margin: expected number >= 0 and <= 100, got 101"),
+        ("sampling.augment.asymmetric=true", "other_probability: expected a number < 1, since asymmetric augmentation with 1"),
+        ("sampling.augment.other_probability=0.5", "other_probability: expected 1 without asymmetric: true, got 0.5"),
+        ("dataset.rare_classes=[tumr]", "tumr"),
+    ],
+)
+def test_a_technique_with_a_value_out_of_range(override, mistake, refused):
+    assert mistake in refused("r.yaml", override)
 
 
 def test_classes_that_sections_name_differently(refused):

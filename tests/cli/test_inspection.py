@@ -11,11 +11,11 @@ import pytest
 
 SHELVES = {
     "datasets": {"brats", "btcv", "files", "msd", "nnunet", "phantom"},
-    "losses": {"cross_entropy", "dice"},
+    "losses": {"cross_entropy", "dice", "f_beta", "focal", "focal_dice", "generalized_dice", "iou", "top_k", "tversky"},
     "metrics": {"dice", "sensitivity", "precision", "hd95", "assd", "nsd"},
     "models": {"deepmedic", "deepmedic_basic", "deepmedic_tiny", "deepmedic_wide", "monai", "unet3d"},
     "optimizers": {"adamw", "rmsprop", "sgd"},
-    "regularizers": set(),
+    "regularizers": {"adversarial", "feature_weakening", "large_margin", "logit_adjustment", "mixup"},
     "schedules": {"constant", "cosine", "poly", "steps"},
 }
 
@@ -26,7 +26,7 @@ def test_help_does_not_wait_for_torch():
     assert said.stdout.splitlines()[-1] == "False"
 
 
-@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "check", "phantom", "list", "config", "demo"])
+@pytest.mark.parametrize("verb", ["train", "predict", "evaluate", "check", "phantom", "list", "config", "bench", "demo"])
 def test_every_command_explains_itself_and_has_the_common_options(verb, segkit):
     said = segkit(verb, "--help")
     assert said.status == 0

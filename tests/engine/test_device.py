@@ -42,3 +42,47 @@ def test_a_network_and_its_input_are_laid_out_alike_and_compute_the_same():
     laid = laid_out(image, network)
     assert laid[0].is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(placed(network, CPU)(laid), plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(("kernel", "extent"), [(3, 1), (3, 2), (5, 1), (5, 3), (5, 4)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_gradient_of_a_convolution_longer_than_its_image_is_that_of_float32(kernel, extent, stride, axis):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv3d(8, 8, kernel, stride, kernel // 2).to(memory_format=torch.channels_last_3d)
+    shape = [6, 6, 6]
+    shape[axis] = extent
+    x = torch.randn(2, 8, *shape).contiguous(memory_format=torch.channels_last_3d)
+    conv(x).sum().backward()
+    expected = conv.weight.grad
+    for _ in range(5):
+        del_me = [torch.full((size,), 3e37) for size in (10**3, 10**4, 10**5)]
+        del del_me  # what unwritten memory would hold
+        conv.weight.grad = None
+        with autocast(CPU, "bf16"):
+            out = conv(x)
+        assert out.dtype == torch.float32
+        out.float().sum().backward()
+        torch.testing.assert_close(conv.weight.grad, expected)
+
+
+@pytest.mark.parametrize(("kernel", "padding", "extent"), [((3, 3, 3), 1, 3), ((1, 3, 3), (0, 1, 1), 1), (3, 0, 3), ((5, 5, 5), 2, 5)])
+def test_other_convolutions_are_computed_in_bf16(kernel, padding, extent):
+    conv, x = torch.nn.Conv3d(2, 2, kernel, padding=padding), torch.randn(1, 2, extent, 6, 6)
+    with autocast(CPU, "bf16"):
+        assert conv(x).dtype == torch.bfloat16
+
+
+def test_a_network_whose_coarsest_level_is_two_voxels_wide_has_the_same_gradient_in_every_pass():
+    torch.manual_seed(0)
+    network = placed(UNet3D(widths=(8, 16, 32)).build(1, 2), CPU).train()
+    image = laid_out((torch.randn(2, 1, 8, 8, 8),), network)
+    seen = []
+    for _ in range(5):
+        network.zero_grad(set_to_none=True)
+        with autocast(CPU, "bf16"):
+            logits = network(image)
+        logits.float().logsumexp(1).mean().backward()
+        seen.append(torch.cat([parameter.grad.flatten() for parameter in network.parameters()]))
+    assert torch.isfinite(seen[0]).all()
+    assert all(torch.equal(gradient, seen[0]) for gradient in seen)

@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from segkit.engine.bench import bench
 from segkit.engine.cohort import gather, make_loader
 from segkit.engine.console import Console
+from segkit.engine.progress import Progress
 from segkit.engine.run import Run
+from segkit.engine.step import step
 from segkit.engine.tiles import probabilities
 from segkit.engine.train import train
 from segkit.models.deepmedic import DeepMedicTiny
@@ -42,3 +45,34 @@ def test_training_on_the_device_learns(tiny, tmp_path, precision):
     run = train(recipe, Run(tmp_path / "run"), device_name="cuda", console=QUIET)
     losses = [record["loss"] for record in run.records() if record["event"] == "step"]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"losses": ["focal", "focal_dice"], "regularizers": ["large_margin", "adversarial", "mixup"]},
+        {"regularizers": ["feature_weakening", "logit_adjustment"]},
+        {"losses": [{"name": "cross_entropy", "class_weights": "inverse_frequency", "anneal": [0.0, 0.5]}]},
+    ],
+    ids=["combination", "stateful", "weights"],
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_never_waits_for_the_device(tiny, values, precision):
+    recipe = tiny(train__precision=precision, dataset__rare_classes=["tumor"], **values)
+    device = torch.device("cuda")
+    progress = Progress.begin(recipe, device)
+    batch = make_loader(gather(recipe, progress.network, QUIET), recipe, progress.network, device, QUIET).batch(0)
+    rng = torch.Generator(device).manual_seed(0)
+    step(progress, recipe.train, batch, rng)  # chooses kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        terms = step(progress, recipe.train, batch, rng)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.isfinite(value) for value in terms.values())
+
+
+def test_the_bench_measures_a_backward_pass_on_the_device(tiny):
+    result = bench(tiny(), "cuda", 4, QUIET)
+    assert result.phases["backward"] > 0.1 * sum(result.phases.values())
+    assert result.memory > 0

@@ -9,6 +9,7 @@ from segkit.losses.cross_entropy import CrossEntropy
 from segkit.losses.dice import Dice
 from segkit.models.base import Lattice, Network
 from segkit.regularizers.base import Regularizer
+from segkit.regularizers.large_margin import LargeMargin
 from segkit.volume.labels import IGNORED
 
 RARE = torch.tensor([False, True])
@@ -63,7 +64,11 @@ PLAIN = (CrossEntropy(),)
 
 
 def objective(*regularizers: Regularizer, losses=PLAIN) -> Objective:
-    return Objective(losses, regularizers, RARE)
+    return Objective(losses, regularizers, RARE, features=1, steps=1)
+
+
+def loss(objective: Objective, network: Network, image, target, *, clean: bool = True) -> dict[str, torch.Tensor]:
+    return objective.loss(network, image, target, torch.Generator(), clean=clean)
 
 
 def batch() -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
@@ -86,7 +91,7 @@ def test_rare_classes_are_found_by_name():
 
 def test_without_regularizers_the_total_is_the_weighted_sum_of_losses():
     network, (image, target) = OneByOne(), batch()
-    terms = objective(losses=(CrossEntropy(weight=2.0), Dice(weight=0.5))).loss(network, image, target, torch.Generator())
+    terms = loss(objective(losses=(CrossEntropy(weight=2.0), Dice(weight=0.5))), network, image, target)
     assert terms["total"].item() == pytest.approx(2 * terms["cross_entropy"].item() + 0.5 * terms["dice"].item())
     torch.testing.assert_close(terms["cross_entropy"], cross_entropy(network(image), target))
 
@@ -100,17 +105,59 @@ def test_the_clean_view_comes_first_and_views_do_not_stack():
 
 def test_the_margin_sees_the_blended_target():
     network, (image, target) = OneByOne(), batch()
-    total = objective(Doubled(), Handicap()).loss(network, image, target, torch.Generator())["total"]
+    total = loss(objective(Doubled(), Handicap()), network, image, target)["total"]
     background = torch.zeros_like(target)
     background[:, 0] = 1
     torch.testing.assert_close(total, cross_entropy(network.classifier(2 * image[0]) - background, background))
+
+
+def test_a_view_is_not_blended():
+    network, (image, target) = OneByOne(), batch()
+    total = loss(objective(Doubled()), network, image, target, clean=False)["total"]
+    torch.testing.assert_close(total, cross_entropy(network(image), target))
+
+
+def test_losses_by_region_see_features_and_target_unblended():
+    network, (image, target) = OneByOne(), batch()
+    terms = loss(objective(Doubled(), losses=(CrossEntropy(), Dice())), network, image, target)
+    background = torch.zeros_like(target)
+    background[:, 0] = 1
+    torch.testing.assert_close(terms["cross_entropy"], cross_entropy(network.classifier(2 * image[0]), background))
+    torch.testing.assert_close(terms["dice"], Dice()(network(image), target, RARE))
+
+
+def test_losses_by_region_see_the_adjusted_logits():
+    network, (image, target) = OneByOne(), batch()
+    for techniques in ((Handicap(),), (Doubled(), Handicap())):
+        terms = loss(objective(*techniques, losses=(CrossEntropy(), Dice())), network, image, target)
+        torch.testing.assert_close(terms["dice"], Dice()(network(image) - target, target, RARE))
+
+
+def test_a_blend_of_the_target_alone_is_no_business_of_losses_by_region():
+    class Smoothed(Regularizer):
+        def blend(self, features, target, rare, rng):
+            return features, 0.9 * target + 0.05
+
+    Smoothed.name = "smoothed"
+    network, (image, target) = OneByOne(), batch()
+    terms = loss(objective(Smoothed(), losses=(CrossEntropy(), Dice())), network, image, target)
+    torch.testing.assert_close(terms["dice"], Dice()(network(image), target, RARE))
+    torch.testing.assert_close(terms["cross_entropy"], CrossEntropy()(network(image), 0.9 * target + 0.05, RARE))
+
+
+def test_weights_of_classes_do_not_scale_the_margin():
+    network, (image, target) = OneByOne(), batch()
+    term = loss(objective(LargeMargin(margin=0.5), losses=(CrossEntropy(class_weights=(1.0, 7.0)),)), network, image, target)["total"]
+    shifted = network(image) - 0.5 * target * torch.tensor([0.0, 1.0]).view(1, 2, 1, 1, 1)
+    by_class = -(target * shifted.log_softmax(1)).sum((0, 2, 3, 4)) / target[:, 0].numel()
+    torch.testing.assert_close(term, by_class[0] + 7 * by_class[1])
 
 
 def test_auxiliary_logits_count_half_and_a_quarter_and_the_weights_sum_to_one():
     image, target = batch()
     halves, quarter = torch.randn(2, 2, 2, 2, 2), torch.randn(2, 2, 1, 1, 1)
     network = OneByOne(halves, quarter)
-    total = objective().loss(network, image, target, torch.Generator())["total"]
+    total = loss(objective(), network, image, target)["total"]
     parts = [
         cross_entropy(network(image), target),
         cross_entropy(halves, target[..., ::2, ::2, ::2]),
@@ -122,7 +169,7 @@ def test_auxiliary_logits_count_half_and_a_quarter_and_the_weights_sum_to_one():
 def test_auxiliary_logits_are_adjusted_but_not_blended():
     image, target = batch()
     halves = torch.randn(2, 2, 2, 2, 2)
-    total = objective(Doubled(), Handicap()).loss(OneByOne(halves), image, target, torch.Generator())["total"]
-    whole = objective(Doubled(), Handicap()).loss(OneByOne(), image, target, torch.Generator())["total"]
+    total = loss(objective(Doubled(), Handicap()), OneByOne(halves), image, target)["total"]
+    whole = loss(objective(Doubled(), Handicap()), OneByOne(), image, target)["total"]
     small = target[..., ::2, ::2, ::2]
     torch.testing.assert_close(total, (2 * whole + cross_entropy(halves - small, small)) / 3)

@@ -1,5 +1,7 @@
 """One step: joint and sequential updates, penalties, clipping, the running mean."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from segkit.losses.cross_entropy import CrossEntropy
 from segkit.models.base import Lattice, Network
 from segkit.optimizers.sgd import SGD
 from segkit.recipe import Penalty, Train
-from segkit.regularizers.base import Regularizer
+from segkit.regularizers.base import Regularizer, RunningRegularizer
 from segkit.sampling.loader import Batch
 
 RARE = torch.tensor([False, True])
@@ -50,10 +52,11 @@ def batch() -> Batch:
     return Batch((torch.randn(2, 1, 3, 3, 3, dtype=torch.float64),), label, ("a", "b"), ((0, 0, 0),) * 2, (0, 1), (False, False))
 
 
-def progress() -> Progress:
-    network = Linear()
+def progress(*regularizers: Regularizer, network: Network | None = None) -> Progress:
+    network = network or Linear()
     optimizer = SGD(learning_rate=0.1, momentum=0.0, weight_decay=0.0).build(network.parameters())
-    return Progress(network, optimizer, None, torch.zeros(2, 2, dtype=torch.int64), pinned={"precision": "fp32"})
+    objective = Objective((CrossEntropy(),), regularizers, RARE, features=1, steps=1)
+    return Progress(network, objective, optimizer, None, torch.zeros(2, 2, dtype=torch.int64), pinned={"precision": "fp32"})
 
 
 def gradients(network: Network, *images: torch.Tensor) -> list[torch.Tensor]:
@@ -63,11 +66,10 @@ def gradients(network: Network, *images: torch.Tensor) -> list[torch.Tensor]:
 
 
 def after(update: str, *regularizers: Regularizer, clip: float | None = None) -> tuple[Progress, dict[str, torch.Tensor]]:
-    state = progress()
+    state = progress(*regularizers)
     SEEN.clear()
     terms = step(
         state,
-        Objective((CrossEntropy(),), regularizers, RARE),
         Train(steps=1, update=update, clip_gradient=clip),
         batch(),
         torch.Generator(),
@@ -98,6 +100,56 @@ def test_sequential_is_an_update_a_view_each_from_the_last_weights():
     assert state.updates == 2
 
 
+def test_a_running_part_is_told_the_step_and_the_target_before_the_pass():
+    class Witness(RunningRegularizer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls: list[object] = []
+
+        def set_step(self, step):
+            self.calls.append(step)
+
+        def see(self, target):
+            self.calls.append(target.sum().item())
+
+        def view(self, network, image, target, rare, rng):
+            self.calls.append("view")
+            return image, target
+
+        def blend(self, features, target, rare, rng):
+            self.calls.append("blend")
+            return features, target
+
+        def adjust(self, logits, target, rare):
+            self.calls.append("adjust")
+            return logits
+
+    class Watched(Regularizer):
+        def start(self, classes, features, steps):
+            return witness
+
+    Watched.name, witness = "watched", Witness()
+    state = progress(Watched())
+    for number in range(2):
+        state.step = number
+        step(state, Train(steps=2), batch(), torch.Generator())
+    voxels = batch().label.numel()
+    once = [voxels, "view", "blend", "adjust", "adjust"]  # the view is adjusted, too, but not blended
+    assert witness.calls == [0, *once, 1, *once]
+
+
+def test_a_phase_is_announced_for_every_part_of_a_step():
+    said = []
+
+    @contextmanager
+    def phase(name):
+        said.append(name)
+        yield
+
+    step(progress(Louder()), Train(steps=1, update="sequential"), batch(), torch.Generator(), phase)
+    assert said == ["views", "forward", "backward", "update", "forward", "backward", "update"]
+
+
 @pytest.mark.parametrize("update", ["joint", "sequential"])
 def test_all_views_are_made_before_any_update(update):
     after(update, Louder(), Louder())
@@ -115,9 +167,7 @@ def test_only_the_clean_view_moves_running_statistics():
             return self.norm(image[0])
 
     network = Normalized()
-    counts = torch.zeros(2, 2, dtype=torch.int64)
-    state = Progress(network, SGD(momentum=0.0).build(network.parameters()), None, counts, pinned={"precision": "fp32"})
-    step(state, Objective((CrossEntropy(),), (Louder(),), RARE), Train(steps=1), batch(), torch.Generator())
+    step(progress(Louder(), network=network), Train(steps=1), batch(), torch.Generator())
     assert network.norm.num_batches_tracked == 1
     torch.testing.assert_close(network.norm.running_mean, 0.1 * batch().image[0].mean((0, 2, 3, 4)))
 

@@ -19,15 +19,15 @@ from segkit.engine.train import train
 from segkit.engine.weights import load_weights
 
 QUIET = Console("quiet")
-FACTS = ("step", "loss", "cross_entropy", "learning_rate", "updates")
 
 
 def trained(recipe, folder: Path, *, resumed: bool = False) -> Run:
     return train(recipe, Run(folder / "run"), resumed=resumed, device_name="cpu", console=QUIET)
 
 
-def steps_of(run: Run) -> list[tuple]:
-    return [tuple(record[fact] for fact in FACTS) for record in run.records() if record["event"] == "step"]
+def steps_of(run: Run) -> list[dict]:
+    """What the log says of each step, but for the clock."""
+    return [{fact: value for fact, value in record.items() if fact != "seconds"} for record in run.records() if record["event"] == "step"]
 
 
 def validations_of(run: Run) -> list[tuple]:
@@ -48,9 +48,8 @@ def test_a_run_leaves_the_files_it_promises(tiny, tmp_path):
 
 
 def test_the_loss_falls(tiny, tmp_path):
-    losses = [
-        loss for _, loss, *_ in steps_of(trained(tiny(train__steps=60, train__validate_every=None, train__checkpoint_every=None), tmp_path))
-    ]
+    run = trained(tiny(train__steps=60, train__validate_every=None, train__checkpoint_every=None), tmp_path)
+    losses = [record["loss"] for record in steps_of(run)]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
 
 
@@ -95,8 +94,18 @@ def test_realised_sampling_is_logged_with_each_validation(tiny, tmp_path):
         {},
         {"model": {"name": "unet3d", "widths": [4, 8], "dropout": 0.2}, "sampling__patch_shape": [16, 16, 16], "train__average": 0.9},
         {"model": {"name": "deepmedic", "widths": [4, 4], "residual_after": [], "hidden": [6, 6]}, "train__optimizer": {"name": "adamw"}},
+        {
+            "losses": [{"name": "cross_entropy", "class_weights": [1, 4], "anneal": [0.2, 0.9]}],
+            "regularizers": [{"name": "logit_adjustment"}, {"name": "feature_weakening", "bank": 64}],
+        },
+        {
+            "dataset__rare_classes": ["tumor"],
+            "losses": [{"name": "focal"}, {"name": "focal_dice"}],
+            "regularizers": [{"name": "large_margin"}, {"name": "adversarial"}, {"name": "mixup"}],
+            "train__update": "sequential",
+        },
     ],
-    ids=["deepmedic_tiny", "unet3d", "deepmedic"],
+    ids=["deepmedic_tiny", "unet3d", "deepmedic", "stateful", "combination"],
 )
 def test_resuming_is_exact(tiny, tmp_path, extra):
     whole = trained(tiny(train__steps=6, **extra), tmp_path / "whole")
@@ -130,6 +139,10 @@ def test_resuming_is_exact(tiny, tmp_path, extra):
     kill(broken)
     train(recipe, broken, resumed=True, device_name="cpu", console=QUIET)
     assert steps_of(broken) == steps_of(whole)
+    remembered = [torch.load(run.checkpoints / "last.pt", weights_only=True)["objective"] for run in (broken, whole)]
+    assert remembered[0].keys() == remembered[1].keys()
+    assert all(torch.equal(remembered[0][name], value) for name, value in remembered[1].items())
+    assert bool(remembered[1]) == ("logit_adjustment" in str(extra))
     assert broken.weights.read_bytes() == whole.weights.read_bytes()
     assert validations_of(broken) == validations_of(whole)
 

@@ -1,12 +1,14 @@
-"""Cross-entropy: its value by hand, torch's as an oracle, and what its denominator means."""
+"""Cross-entropy: its value by hand, torch's as an oracle, what its denominator means, and where its weights come from and go to."""
 
 import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch.nn.functional import cross_entropy, one_hot
 
 from segkit.config.errors import InputError
+from segkit.losses import losses
 from segkit.losses.cross_entropy import CrossEntropy
 
 
@@ -115,3 +117,127 @@ def test_too_few_weights_are_refused():
         "  got:      2: [1.0, 2.0]\n"
         "  remedy:   give one weight a class, in the order of dataset.classes, with the background's before them"
     )
+
+
+def test_inverse_frequency_by_hand():
+    # six voxels of class 0, two of class 1, none of class 2, four ignored: w = (8/3) / (6, 2, -)
+    target = one_hot(torch.tensor([0] * 6 + [1] * 2 + [0] * 4), 3).T.float().view(1, 3, 12, 1, 1)
+    target[:, :, 8:] = 0
+    logits, rare = torch.zeros(1, 3, 12, 1, 1), torch.zeros(3, dtype=torch.bool)
+    loss = CrossEntropy(class_weights="inverse_frequency")(logits, target, rare)
+    assert loss.item() == pytest.approx((6 * (8 / 3) / 6 + 2 * (8 / 3) / 2) * math.log(3) / 12)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_inverse_frequency_is_torchs_with_these_weights(classes):
+    logits, target, labels, rare = batch(classes)
+    weights = labels.numel() / classes / labels.flatten().bincount(minlength=classes)
+    ours = CrossEntropy(class_weights="inverse_frequency")(logits, target, rare)
+    torch.testing.assert_close(ours, cross_entropy(logits, labels, weight=weights, reduction="sum") / labels.numel())
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_by_inverse_frequency_an_even_guess_costs_as_much_as_without_weights(classes):
+    # all classes weigh the same together, and N / C each
+    logits, target, _, rare = batch(classes)
+    even = torch.zeros_like(logits)
+    torch.testing.assert_close(
+        CrossEntropy(class_weights="inverse_frequency")(even, target, rare),
+        CrossEntropy()(even, target, rare),
+    )
+
+
+def test_soft_targets_are_counted_as_fractions():
+    # 0.7 + 0.3 of two voxels are one voxel of class 0, and one of class 1: the weights are 1
+    target = torch.tensor([[0.7, 0.3], [0.3, 0.7]]).view(1, 2, 2, 1, 1)
+    logits, rare = torch.tensor([[0.0, 1.0], [2.0, 0.5]]).view(1, 2, 2, 1, 1), torch.tensor([False, True])
+    torch.testing.assert_close(CrossEntropy(class_weights="inverse_frequency")(logits, target, rare), CrossEntropy()(logits, target, rare))
+
+
+def test_a_class_absent_from_the_batch_does_not_count():
+    logits, target, _, rare = batch(3)
+    target[:, 0] += target[:, 2]
+    target[:, 2] = 0
+    logits.requires_grad_()
+    loss = CrossEntropy(class_weights="inverse_frequency")(logits, target, rare)
+    weights = [40.0 / count for count in target.sum((0, 2, 3, 4))[:2].tolist()]
+    given = CrossEntropy(class_weights=(*weights, 5.0))(logits, target, rare)
+    torch.testing.assert_close(loss, given)
+    (ours,), (theirs,) = (torch.autograd.grad(value, logits) for value in (loss, given))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("margin", [0.0, 1.0])
+def test_weights_scale_the_terms_and_nothing_that_is_made_of_the_target(margin):
+    # a margin on the logits of the true class is the same whatever the weights: the loss is linear in them
+    logits, target, _, rare = batch(3)
+    seen = logits - margin * target
+    parts = [CrossEntropy()(seen, target * torch.eye(3)[j].view(1, 3, 1, 1, 1), rare) for j in range(3)]
+    weighted = CrossEntropy(class_weights=(0.5, 2.0, 7.0))(seen, target, rare)
+    torch.testing.assert_close(weighted, 0.5 * parts[0] + 2 * parts[1] + 7 * parts[2])
+
+
+WEIGHTS = pytest.mark.parametrize("weights", [(0.3, 1.0, 4.0), "inverse_frequency"], ids=["given", "by frequency"])
+
+
+@WEIGHTS
+@pytest.mark.parametrize("step", [0, 10, 20])
+def test_up_to_the_first_share_the_weights_are_as_given(weights, step):
+    logits, target, _, rare = batch(3)
+    loss = CrossEntropy(class_weights=weights, anneal=(0.2, 0.6))
+    running = loss.start(100)
+    running.set_step(step)
+    assert torch.equal(running(logits, target, rare), CrossEntropy(class_weights=weights)(logits, target, rare))
+    assert torch.equal(running(logits, target, rare), loss(logits, target, rare))
+
+
+@WEIGHTS
+@pytest.mark.parametrize("step", [60, 61, 99])
+def test_from_the_last_share_on_the_weights_are_one(weights, step):
+    logits, target, _, rare = batch(3)
+    running = CrossEntropy(class_weights=weights, anneal=(0.2, 0.6)).start(100)
+    running.set_step(step)
+    assert torch.equal(running(logits, target, rare), CrossEntropy()(logits, target, rare))
+
+
+@WEIGHTS
+def test_in_between_the_weights_move_on_a_straight_line(weights):
+    logits, target, _, rare = batch(3)
+    running = CrossEntropy(class_weights=weights, anneal=(0.2, 0.6)).start(100)
+    running.set_step(30)  # a quarter of the way
+    before, after = CrossEntropy(class_weights=weights)(logits, target, rare), CrossEntropy()(logits, target, rare)
+    torch.testing.assert_close(running(logits, target, rare), 0.75 * before + 0.25 * after)
+
+
+@pytest.mark.parametrize(("step", "share"), [(49, 0.0), (50, 1.0)])
+def test_an_annealing_without_length_is_a_switch(step, share):
+    running = CrossEntropy(class_weights=(1.0, 3.0), anneal=(0.5, 0.5)).start(100)
+    running.set_step(step)
+    assert running.a.item() == share
+
+
+def test_a_checkpoint_holds_how_far_the_annealing_is():
+    loss = CrossEntropy(class_weights=(1.0, 3.0), anneal=(0.0, 1.0))
+    running, resumed = loss.start(100), loss.start(100)
+    running.set_step(40)
+    resumed.load_state_dict(running.state_dict())
+    assert resumed.a.item() == running.a.item() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"anneal": [0.1, 0.5]}, "anneal: expected class_weights beside it, got none"),
+        ({"anneal": [0.5, 0.1], "class_weights": "inverse_frequency"}, "anneal: expected the first share <= the last, got [0.5, 0.1]"),
+    ],
+)
+def test_an_annealing_that_leads_nowhere_is_refused(fields, message):
+    with pytest.raises(ValidationError) as error:
+        losses.build({"name": "cross_entropy", **fields})
+    assert f"Value error, {message} [" in str(error.value)
+
+
+@pytest.mark.parametrize("field", [{"anneal": [-0.1, 0.5]}, {"anneal": [0.5, 1.1]}, {"anneal": [0.5]}, {"class_weights": "frequency"}])
+def test_what_is_no_share_and_no_weight_is_refused(field):
+    with pytest.raises(ValidationError, match=next(iter(field))):
+        losses.build({"name": "cross_entropy", "class_weights": [1.0, 2.0], **field})

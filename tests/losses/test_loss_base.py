@@ -5,8 +5,8 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
-from segkit.losses.base import full_precision, losses, region_sums, voxel_mean
-from segkit.losses.dice import Dice
+from segkit.losses import CrossEntropy, Dice, FBeta, FocalDice, GeneralizedDice, IoU, Tversky
+from segkit.losses.base import class_sums, full_precision, known_voxels, losses, region_sums, voxel_mean
 
 
 def test_a_voxel_mean_sums_classes_and_counts_voxels():
@@ -35,18 +35,32 @@ def test_region_sums_by_hand():
     torch.testing.assert_close(region_sums(p, target, batch=False), expected.unsqueeze(1))
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "dice"])
+def test_known_voxels_have_a_class():
+    target = torch.tensor([[1.0, 0.0, 0.3, 0.0], [0.0, 1.0, 0.7, 0.0]]).view(1, 2, 4, 1, 1)
+    assert known_voxels(target).flatten().tolist() == [True, True, True, False]
+
+
+def test_class_sums_by_hand():
+    # terms [2, 2, 3, 1, 1]: two samples, two classes, three voxels
+    counting = torch.arange(12.0).view(2, 2, 3, 1, 1)
+    of_batch, of_samples = class_sums((counting, -counting), batch=True), class_sums((counting, -counting), batch=False)
+    assert of_batch.tolist() == [[0 + 1 + 2 + 6 + 7 + 8, 3 + 4 + 5 + 9 + 10 + 11], [-24, -42]]
+    assert of_samples[0].tolist() == [[0 + 1 + 2, 3 + 4 + 5], [6 + 7 + 8, 9 + 10 + 11]]
+    assert torch.equal(of_samples[1], -of_samples[0])
+
+
+@pytest.mark.parametrize("name", list(losses))
 def test_a_loss_is_found_by_its_name_and_takes_a_weight(name):
     loss = losses.build({"name": name, "weight": 0.5})
     assert (loss.name, loss.weight) == (name, 0.5)
 
 
-def test_the_weight_is_left_to_the_sum_of_losses():
+@pytest.mark.parametrize("name", list(losses))
+def test_the_weight_is_left_to_the_sum_of_losses(name):
     torch.manual_seed(0)
     logits, target = torch.randn(2, 2, 3, 3, 3), torch.eye(2).view(2, 2, 1, 1, 1).expand(2, 2, 3, 3, 3)
     rare = torch.tensor([False, True])
-    for name in ("cross_entropy", "dice"):
-        assert torch.equal(losses[name](weight=0.5)(logits, target, rare), losses[name]()(logits, target, rare))
+    assert torch.equal(losses[name](weight=0.5)(logits, target, rare), losses[name]()(logits, target, rare))
 
 
 def slices():
@@ -58,26 +72,44 @@ def slices():
     return torch.randn(2, 2, 2, 2, 2, generator=rng), target
 
 
-def loss_and_gradient(logits, target):
-    logits = logits.clone().requires_grad_()
-    loss = Dice(background=True)(logits, target, torch.tensor([False, True]))
-    loss.backward()
-    return loss.detach(), logits.grad
+BATCH_WIDE = (
+    Dice(background=True),
+    FBeta(background=True),
+    FocalDice(background=True),
+    GeneralizedDice(),
+    IoU(background=True),
+    Tversky(background=True),
+    CrossEntropy(class_weights="inverse_frequency"),
+)
+
+
+def losses_and_gradients(logits, target):
+    rare = torch.tensor([False, True])
+    found = []
+    for loss in BATCH_WIDE:
+        leaf = logits.clone().requires_grad_()
+        value = loss(leaf, target, rare)
+        value.backward()
+        found.append((value.detach(), leaf.grad))
+    return found
 
 
 def one_process(rank, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     logits, target = (whole[rank : rank + 1] for whole in slices())
-    torch.save(loss_and_gradient(logits, target), folder / f"{rank}.pt")
+    torch.save(losses_and_gradients(logits, target), folder / f"{rank}.pt")
     if rank == 0:  # without a gradient nobody is waited for
-        Dice()(logits, target, torch.tensor([False, True]))
+        for loss in BATCH_WIDE:
+            loss(logits, target, torch.tensor([False, True]))
     dist.destroy_process_group()
 
 
-def test_two_processes_with_half_a_batch_each_have_the_loss_of_the_whole(tmp_path):
+def test_two_processes_with_half_a_batch_each_have_the_losses_of_the_whole(tmp_path):
     multiprocessing.spawn(one_process, (tmp_path,), nprocs=2)
-    loss, gradient = loss_and_gradient(*slices())
-    for rank in (0, 1):
-        own_loss, own_gradient = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        torch.testing.assert_close(own_loss, loss)
-        torch.testing.assert_close(own_gradient / 2, gradient[rank : rank + 1])  # DDP averages over the two
+    of_ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for loss, (value, gradient), *parts in zip(BATCH_WIDE, losses_and_gradients(*slices()), *of_ranks, strict=True):
+        own_values, own_gradients = zip(*parts, strict=True)
+        if loss.by_region:  # made of sums over the whole batch; a mean over voxels is that of the own slice
+            torch.testing.assert_close(own_values, (value, value))
+        torch.testing.assert_close(torch.stack(own_values).mean(), value)
+        torch.testing.assert_close(torch.cat(own_gradients) / 2, gradient)  # DDP averages over the two

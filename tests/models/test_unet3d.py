@@ -150,7 +150,7 @@ def test_a_single_voxel_at_the_coarsest_level_is_refused_unless_groups_are_norma
         ({"kernels": (3,)}, "kernels: expected 4 values for 4 levels, got 1"),
         ({"blocks": (2, 2)}, "blocks: expected 4 values for 4 levels, got 2"),
         ({"deep_supervision": 3}, "deep_supervision: expected at most 2 for 4 levels, got 3"),
-        ({"kernels": (2, 3, 3, 3)}, "Input should be 1, 3, 5 or 7"),
+        ({"kernels": (2, 3, 3, 3)}, "Input should be 1, 3 or 5"),
     ],
 )
 def test_impossible_settings_are_refused(fields, message):

@@ -12,18 +12,21 @@ from segkit.volume.labels import IGNORED
 
 SHAPE = (24, 20, 16)
 LATTICES = (Lattice(1, (8, 8, 8), (0, 0, 0)), Lattice(3, (7, 7, 7), (-5, -5, -5)))
+FLIPS = Augment(flip=("x", "y", "z"))
 BUSY = Augment(flip=("x",), rotation=15, scale=0.1, elastic=Elastic(), intensity=Intensity(shift=0.1, scale=0.1, gamma=0.2, noise=0.1))
 
 
-def volumes(count: int = 3) -> tuple[list[Resident], list[Voxels]]:
+def volumes(count: int = 3, classes: int = 2) -> tuple[list[Resident], list[Voxels]]:
+    """Background, a lesion, and with a third class an organ."""
     rng = np.random.default_rng(0)
     residents, voxels = [], []
     for number in range(count):
         label = np.zeros(SHAPE, dtype=np.uint8)
         label[4 + number : 10, 5:9, 6:9] = 1
+        label[14:20, 10:16, 2 : 2 + 5 * (classes - 2)] = 2
         image = rng.standard_normal((2, *SHAPE)).astype(np.float16)
         flat = np.argsort(label, axis=None, kind="stable").astype(np.uint32)
-        offsets = (0, int((label == 0).sum()), label.size)
+        offsets = (0, *np.bincount(label.ravel(), minlength=classes).cumsum().tolist())
         residents.append(Resident(f"case{number}", torch.from_numpy(image), torch.from_numpy(label), (1.0, 1.0, 1.0)))
         voxels.append(Voxels(flat, offsets, SHAPE))
     return residents, voxels
@@ -107,6 +110,36 @@ def test_a_rare_voxel_drawn_as_foreground_counts_as_rare():
     rare = Loader(settings, residents, balance, LATTICES, rare=frozenset({1}), seed=7, count=4, device=torch.device("cpu"))
     for batch in rare.batches(0, 10):
         assert batch.augmented == tuple(index == 1 for index in batch.classes)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.25, 0.75])
+def test_a_common_foreground_class_is_augmented_as_seldom_as_the_background(probability):
+    augment = Augment(rotation=20, asymmetric=True, other_probability=probability)
+    residents, voxels = volumes(classes=3)
+    balance = Balance(voxels, ("background", "lesion", "organ"), {"background": 0.3, "lesion": 0.3, "organ": 0.4})
+    settings = Sampling(patch_shape=(8, 8, 8), augment=augment)
+    three = Loader(settings, residents, balance, LATTICES, rare=frozenset({1}), seed=7, count=4, device=torch.device("cpu"))
+    drawn = [(index, flag) for batch in three.batches(0, 200) for index, flag in zip(batch.classes, batch.augmented, strict=True)]
+    background, lesion, organ = (np.array([flag for index, flag in drawn if index == wanted]) for wanted in range(3))
+    assert lesion.all()
+    margin = 0.11 if 0 < probability < 1 else 0  # four standard deviations of 240 draws
+    assert [background.mean(), organ.mean()] == pytest.approx([probability] * 2, abs=margin)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5])
+@pytest.mark.parametrize("augment", [FLIPS, BUSY], ids=["flips", "busy"])
+def test_a_patch_that_is_not_augmented_is_the_plain_cut_to_the_bit_flips_included(augment, probability):
+    asymmetric = augment.model_copy(update={"asymmetric": True, "other_probability": probability})
+    changed, kept = 0, 0
+    for plain, batch in zip(loader().batches(0, 20), loader(asymmetric, rare=frozenset({1})).batches(0, 20), strict=True):
+        pairs = list(zip((*plain.image, plain.label), (*batch.image, batch.label), strict=True))
+        for sample, (index, augmented) in enumerate(zip(batch.classes, batch.augmented, strict=True)):
+            same = all(torch.equal(cut[sample], shown[sample]) for cut, shown in pairs)
+            assert same is not augmented
+            assert same or index == 1 or probability > 0
+            changed, kept = changed + (not same), kept + (same and index == 0)
+    assert changed > 10
+    assert kept > 10
 
 
 def test_gamma_leaves_the_range_of_the_context_as_it_is():
