@@ -13,7 +13,7 @@ from segkit.regularizers.base import Regularizer, RunningRegularizer, full_preci
 from segkit.regularizers.beta import beta_draws
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Above = Annotated[float, Field(gt=0)]
+Shape = Annotated[float, Field(ge=1e-3, le=1e4)]
 Label = Literal["soft", "keep"]
 Partner = Literal["uniform", "class_balanced", "other_class"]
 Flow = Literal["detach", "flow"]
@@ -71,7 +71,7 @@ class FeatureWeakening(Regularizer):
     strength: Law = Field("log", description="how much more a class is weakened the larger it is")
     gamma: float | None = Field(None, gt=0, description=f"exponent of the law power, which alone has one; null: {GAMMA:g}")
     rho: float = Field(0.5, ge=0, le=0.5, description="largest share of the partner; 0 leaves the features as they are")
-    beta: tuple[Above, Above] = Field((1.0, 1.0), description="a and b of the law of u; two ones are uniform")
+    beta: tuple[Shape, Shape] = Field((1.0, 1.0), description="a and b of the law of u; two ones are uniform")
     bank: int | None = Field(
         None,
         ge=0,
