@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from segkit.losses import losses
+
 SCALED = """
 from segkit.losses.base import Loss, losses
 
@@ -21,9 +23,11 @@ class Scaled(Loss):
 
 
 @pytest.fixture
-def plugin(place):
-    """Writes a loss named as its file, with a line of its own; forgets the module afterwards."""
+def plugin(place, monkeypatch):
+    """Writes a loss named as its file, with a line of its own; forgets the module and its place on the shelf afterwards."""
     names = []
+    shipped = {name: losses[name] for name in losses}
+    monkeypatch.setattr(losses, "_plugins", shipped)
 
     def write(name: str, body: str = "") -> str:
         names.append(name)
