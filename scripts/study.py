@@ -1,7 +1,6 @@
 """Compares the recipes of a folder: trains each with several seeds, scores each, and prints mean and spread over the seeds.
 
 python scripts/study.py configs/hippocampus/few dataset.root=DIR 'dataset.split={file: DIR/split.json}' --seeds 0 1 2
-python scripts/study.py configs/hippocampus/few 'losses=[{name: focal, gamma: 1}]' ... --rows focal_asymmetric --split validation
 
 A run lies in a folder named after what its recipe resolves to. A complete one is not trained again, so the command goes on where it was
 stopped, and a changed recipe is another run.
@@ -19,16 +18,15 @@ from results import run_once  # beside this file
 from segkit.config.atomic import atomic
 from segkit.config.parse import dump
 from segkit.engine.evaluate import summarize
-from segkit.recipe import read
+from segkit.recipe import Recipe, read
 
 METRICS = ("dice", "sensitivity", "precision")
 Means = dict[str, dict[str, float | None]]  # class -> metric -> mean over cases, None where no case has a value
 
 
-def measure(recipe_file: Path, overrides: Sequence[str], output: Path, seed: int, split: str) -> Means:
-    """Train, predict and score one recipe with one seed, as far as that is not done yet."""
-    recipe = read(recipe_file, (*overrides, f"train.seed={seed}"))
-    folder = output / f"{recipe_file.stem}_{seed}_{hashlib.sha256(dump(recipe).encode()).hexdigest()[:8]}"
+def measure(recipe: Recipe, name: str, output: Path, split: str) -> Means:
+    """Train, predict and score one recipe, as far as that is not done yet."""
+    folder = output / f"{name}_{recipe.train.seed}_{hashlib.sha256(dump(recipe).encode()).hexdigest()[:8]}"
     result = folder / f"{split}.json"
     if result.exists():
         return json.loads(result.read_text(encoding="utf-8"))
@@ -41,6 +39,11 @@ def measure(recipe_file: Path, overrides: Sequence[str], output: Path, seed: int
     return means
 
 
+def mean_over_classes(means: Means, metric: str) -> float | None:
+    """None where a class has no value."""
+    return mean_of([values[metric] for values in means.values()])
+
+
 def line(name: str, seeds: Sequence[Means]) -> str:
     """One row of the table, in percent: for each class and then for their mean every metric, `mean±standard deviation` over the seeds.
 
@@ -50,7 +53,7 @@ def line(name: str, seeds: Sequence[Means]) -> str:
     cells = []
     for structure in [*structures, None]:
         for metric in METRICS:
-            values = [mean_of([means[each][metric] for each in ([structure] if structure else structures)]) for means in seeds]
+            values = [means[structure][metric] if structure else mean_over_classes(means, metric) for means in seeds]
             known = [100 * value for value in values if value is not None]
             if len(known) < len(values):
                 cells.append(f"n/a ({len(values) - len(known)})")
@@ -77,7 +80,8 @@ def main() -> None:
     asked = parser.parse_intermixed_args()
     names = asked.rows or sorted(path.stem for path in asked.folder.glob("[!_]*.yaml"))
     for name in names:
-        seeds = [measure(asked.folder / f"{name}.yaml", asked.overrides, asked.output, seed, asked.split) for seed in asked.seeds]
+        recipes = [read(asked.folder / f"{name}.yaml", (*asked.overrides, f"train.seed={seed}")) for seed in asked.seeds]
+        seeds = [measure(recipe, name, asked.output, asked.split) for recipe in recipes]
         if name == names[0]:
             columns = [f"{structure} {metric}" for structure in [*seeds[0], "mean"] for metric in METRICS]
             print(f"| recipe | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}", flush=True)

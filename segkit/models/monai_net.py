@@ -75,9 +75,8 @@ class MonaiNet(Model):
     def _in_the_table(cls, network: str) -> str:
         if network not in NETWORKS:
             near = difflib.get_close_matches(network, NETWORKS, n=1)
-            raise ValueError(
-                f"no MONAI network is named {network!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NETWORKS)}")
-            )
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"expected one of MONAI's networks whose last layer is 1x1x1: {', '.join(NETWORKS)}, got {network!r}{hint}")
         return network
 
     def build(self, in_channels: int, classes: int) -> "MonaiNetwork":

@@ -37,7 +37,8 @@ class Adversarial(Regularizer):
         leaves = tuple(x.detach().requires_grad_() for x in image)
         with running_statistics_kept(network):
             log_probability = full_precision(network(leaves)).log_softmax(dim=1)
-        gradients = torch.autograd.grad(-(climbed * log_probability).sum(), leaves)
+        with torch.autocast(target.device.type, enabled=False):  # a backward pass takes the types its forward pass took
+            gradients = torch.autograd.grad(-(climbed * log_probability).sum(), leaves)
         concerned = climbed.amax((1, 2, 3, 4), keepdim=True) > 0
         return tuple(moved(x, g, self.magnitude, concerned) for x, g in zip(image, gradients, strict=True)), target
 

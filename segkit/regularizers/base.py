@@ -1,11 +1,13 @@
 """Where a regularizer may touch a training step: another view, the features, the logits.
 
 Shapes: B batch, C classes (0 the background), D features, X Y Z output voxels. An image is a tuple with one tensor [B, M, x, y, z] per
-lattice of the network. A voxel whose target is 0 for all classes is ignored. rare: bool [C]. rng: all randomness comes from it.
+lattice of the network. A voxel whose target is 0 for all classes is ignored. rare: bool [C].
+rng: all randomness comes from it; it is new in each step, and on the device of the batch.
 """
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
@@ -73,6 +75,11 @@ class RunningRegularizer(nn.Module):
 
 
 regularizers: Registry[Regularizer] = Registry("regularizer", "segkit.regularizers")
+
+
+def host_draws(rng: Generator) -> np.random.Generator:
+    """A Philox stream from the generator's seed, for the few numbers of a step that are to be the same on every device."""
+    return np.random.Generator(np.random.Philox(rng.initial_seed()))
 
 
 def full_precision(logits: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ from pydantic import Field, model_validator
 from torch import Generator, Tensor, nn
 
 from segkit.config.errors import InputError
-from segkit.regularizers.base import Regularizer, regularizers
-from segkit.regularizers.beta import beta_draws
+from segkit.regularizers.base import Regularizer, host_draws, regularizers
 
 MARGIN = 0.2  # of asymmetric mixup where none is given
 
@@ -25,10 +24,10 @@ class Mixup(Regularizer):
         one of them rare, with a weight of m or less  none: the voxel is ignored
         different, and both rare or neither           none
 
-    A voxel that is ignored in i or k is ignored. One w and one pairing serve the whole batch and all lattices. Partners are the batch
-    turned by a random number of places, 1 .. B - 1: nobody meets himself, everybody is a partner once, and each of the others as likely
-    as any; a derangement drawn from all would have to be drawn again until it is one, which makes the host wait for the device. Of
-    several processes each pairs its own slice of the batch.
+    A voxel that is ignored in i or k is ignored. One w and one pairing serve the whole batch and all lattices; both are drawn on the
+    host, so they do not depend on the device. Partners are the batch turned by a random number of places, 1 .. B - 1: nobody meets
+    himself, everybody is a partner once, and each of the others as likely as any. Of several processes each pairs its own slice of
+    the batch.
     Sources: Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018, "mixup"; Li, Kamnitsas, Glocker, IEEE TMI 2020, for the asymmetric form.
     """
 
@@ -57,36 +56,36 @@ class Mixup(Regularizer):
                 got=str(len(target)),
                 remedy="raise train.batch_size to 2 or more, or leave mixup out",
             )
-        weight = beta_draws((self.alpha, self.alpha), 1, rng).to(target.device).squeeze()
-        partner = turned(len(target), rng).to(target.device)
+        draws = host_draws(rng)
+        weight = float(draws.beta(self.alpha, self.alpha))
+        places = int(draws.integers(1, len(target)))
         if not self.asymmetric:
-            return tuple(mixed(x, partner, weight) for x in image), soft_target(target, partner, weight)
+            return tuple(mixed(x, places, weight) for x in image), soft_target(target, places, weight)
         margin = MARGIN if self.margin is None else self.margin
-        weight = weight * (1 - margin)
-        return tuple(mixed(x, partner, weight) for x in image), hard_target(target, partner, weight, rare, margin)
+        weight *= 1 - margin
+        return tuple(mixed(x, places, weight) for x in image), hard_target(target, places, weight, rare, margin)
 
 
-def turned(count: int, rng: Generator) -> Tensor:
-    """Partner of each of `count` samples: int64 [count], the samples in order but begun at another than the first."""
-    shift = torch.randint(1, count, (1,), generator=rng, device=rng.device)
-    return (torch.arange(count, device=rng.device) + shift) % count
+def partners(x: Tensor, places: int) -> Tensor:
+    """Each sample's partner: that `places` further on in the batch, the first following the last. Memory layout as of x."""
+    return torch.cat((x[places:], x[:places]))
 
 
-def mixed(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """weight x + (1 - weight) x[partner], exact where the two agree and at weight 1; memory layout as of x."""
-    return torch.lerp(x, x[partner], (1 - weight).to(x))
+def mixed(x: Tensor, places: int, weight: float) -> Tensor:
+    """weight x + (1 - weight) partners(x), exact where the two agree and at weight 1."""
+    return torch.lerp(x, partners(x, places), 1 - weight)
 
 
-def soft_target(target: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
+def soft_target(target: Tensor, places: int, weight: float) -> Tensor:
     """Targets mixed as the images are; zero where the voxel is ignored in one of the two."""
     known = target.sum(dim=1, keepdim=True) > 0
-    return mixed(target, partner, weight) * (known & known[partner])
+    return mixed(target, places, weight) * (known & partners(known, places))
 
 
-def hard_target(target: Tensor, partner: Tensor, weight: Tensor, rare: Tensor, margin: float) -> Tensor:
+def hard_target(target: Tensor, places: int, weight: float, rare: Tensor, margin: float) -> Tensor:
     """The rule of asymmetric mixup: target [B, C, X, Y, Z], one-hot or zero in every voxel, as it was; rare: bool [C]."""
     own = target > 0
-    other = own[partner]
+    other = partners(own, places)
     rare = rare.view(1, -1, 1, 1, 1)
     own_is_common, other_is_common = ((y & ~rare).any(dim=1, keepdim=True) for y in (own, other))
     own_wins = own & rare & other_is_common & (weight > margin)

@@ -17,15 +17,11 @@ from segkit.regularizers.mixup import Mixup, hard_target, mixed, soft_target
 NETWORK = nn.Identity()  # mixup never asks it
 BACKGROUND, ORGAN, LESION, TUMOR = range(4)
 RARE = torch.tensor([False, False, True, True])
-SWAPPED = torch.tensor([1, 0])
+SWAPPED = 1  # place further on: of two samples, each meets the other
 
 
 def seeded(seed=0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def weight_of(value: float) -> torch.Tensor:
-    return torch.tensor(value, dtype=torch.float64)
 
 
 def batch(count=4, classes=4, seed=0):
@@ -47,8 +43,8 @@ def pair(own, other, classes=4):
 
 def weights_drawn(settings, count):
     """Weights of as many views: one sample is 0 and the other 1, so the other becomes its own weight."""
-    image, target, rng = (torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1, 1, 1),), pair(0, 2), seeded()
-    return torch.stack([settings.view(NETWORK, image, target, RARE, rng)[0][0][1].squeeze() for _ in range(count)])
+    image, target = (torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1, 1, 1),), pair(0, 2)
+    return torch.stack([settings.view(NETWORK, image, target, RARE, seeded(step))[0][0][1].squeeze() for step in range(count)])
 
 
 def partners_of(count, rng):
@@ -83,10 +79,10 @@ def test_the_weight_is_beta_scaled_to_leave_the_margin(alpha, settings, most):
 
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_everybody_is_a_partner_once_and_nobody_his_own(count):
-    rng, met = seeded(), torch.zeros(count, count)
+    met = torch.zeros(count, count)
     draws = 600
-    for _ in range(draws):
-        partners = partners_of(count, rng)
+    for step in range(draws):
+        partners = partners_of(count, seeded(step))
         assert sorted(partners) == list(range(count))
         for own, other in enumerate(partners):
             met[own, other] += 1
@@ -111,13 +107,14 @@ def test_all_lattices_share_weight_and_partners(asymmetric):
         torch.testing.assert_close(view, views[2].expand_as(view))
 
 
-def test_a_generator_in_the_same_state_makes_the_same_view_and_then_another():
+def test_a_seed_makes_one_view_whatever_was_drawn_before_and_another_seed_another():
     image, target = batch()
-    rng, again = seeded(3), seeded(3)
-    first, same, next_one = (Mixup().view(NETWORK, image, target, RARE, generator) for generator in (rng, again, rng))
+    used = seeded(3)
+    torch.rand(7, generator=used)
+    first, same, other = (Mixup().view(NETWORK, image, target, RARE, rng) for rng in (seeded(3), used, seeded(4)))
     assert torch.equal(first[0][0], same[0][0])
     assert torch.equal(first[1], same[1])
-    assert not torch.equal(first[0][0], next_one[0][0])
+    assert not torch.equal(first[0][0], other[0][0])
 
 
 @pytest.mark.parametrize("asymmetric", [True, False])
@@ -137,18 +134,18 @@ def test_channels_last_stays_channels_last():
 
 def test_a_mixture_by_hand():
     x = torch.tensor([8.0, 4.0]).view(2, 1, 1, 1, 1)
-    assert mixed(x, SWAPPED, weight_of(0.75)).flatten().tolist() == [7.0, 5.0]
+    assert mixed(x, SWAPPED, 0.75).flatten().tolist() == [7.0, 5.0]
 
 
 def test_at_weight_one_the_image_is_the_clean_one():
     image, _ = batch(2)
-    assert torch.equal(mixed(image[0], SWAPPED, weight_of(1.0)), image[0])
+    assert torch.equal(mixed(image[0], SWAPPED, 1.0), image[0])
 
 
 def test_at_weight_one_soft_targets_are_the_clean_ones():
     _, target = batch(2)
     target[:, BACKGROUND] += 1 - target.sum(1)  # nothing ignored
-    assert torch.equal(soft_target(target, SWAPPED, weight_of(1.0)), target)
+    assert torch.equal(soft_target(target, SWAPPED, 1.0), target)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +161,7 @@ def test_at_weight_one_soft_targets_are_the_clean_ones():
     ],
 )
 def test_soft_targets_by_hand(own, other, expected):
-    assert soft_target(pair(own, other), SWAPPED, weight_of(0.75))[0].flatten().tolist() == expected
+    assert soft_target(pair(own, other), SWAPPED, 0.75)[0].flatten().tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -201,7 +198,7 @@ def test_soft_targets_by_hand(own, other, expected):
     ],
 )
 def test_hard_targets_by_hand(own, other, weight, winner):
-    target = hard_target(pair(own, other), SWAPPED, weight_of(weight), RARE, margin=0.2)
+    target = hard_target(pair(own, other), SWAPPED, weight, RARE, margin=0.2)
     assert torch.equal(target[:1], pair(winner, None)[:1])
 
 
@@ -223,7 +220,7 @@ def rounded_down(own, other, weight, rare, margin):
 def test_hard_targets_are_those_of_rounding_soft_ones_down(rare, margin):
     labels = (None, 0, 1, 2)
     for own, other, weight in product(labels, labels, (0.0625, 0.25, 0.375, 0.5, 0.75, 0.9375)):
-        target = hard_target(pair(own, other, 3), SWAPPED, weight_of(weight), torch.tensor(rare), margin)
+        target = hard_target(pair(own, other, 3), SWAPPED, weight, torch.tensor(rare), margin)
         assert torch.equal(target[:1], pair(rounded_down(own, other, weight, rare, margin), None, 3)[:1]), (own, other, weight)
 
 
@@ -247,7 +244,7 @@ def test_without_a_rare_class_only_voxels_of_one_class_are_left():
 
 def test_the_view_carries_the_target_of_its_own_weight_and_partners():
     image, target = batch(2)
-    weight = weights_drawn(Mixup(), 1)[0]  # the same generator in the same state
+    weight = weights_drawn(Mixup(), 1)[0].item()  # the same seed
     (view, _), hard = Mixup().view(NETWORK, image, target, RARE, seeded())
     torch.testing.assert_close(view, mixed(image[0], SWAPPED, weight))
     assert torch.equal(hard, hard_target(target, SWAPPED, weight, RARE, 0.2))
