@@ -118,8 +118,15 @@ def noticed(cases: Sequence[StoredCase]) -> list[str]:
 
 
 def check_patch(patch: Shape, network: Network, volumes: Sequence[Shape]) -> None:
-    """Refuse a patch larger along an axis than every volume [X, Y, Z] filled up to the network's multiple: its rim is always outside."""
-    most = [-(-max(extents) // factor) * factor for extents, factor in zip(zip(*volumes, strict=True), network.multiple, strict=True)]
+    """Refuse a patch larger along an axis than every volume [X, Y, Z].
+
+    Voxels outside a volume are ignored, so the rim of such a patch never trains, and where a later, larger volume lies under the rim of a
+    tile, the network answers at random. Only volumes of less than two of the network's multiples may be filled up.
+    """
+    most = []
+    for extents, factor in zip(zip(*volumes, strict=True), network.multiple, strict=True):
+        whole = max(extents) // factor
+        most.append(factor * (whole if whole >= 2 else -(-max(extents) // factor)))
     if any(size > limit for size, limit in zip(patch, most, strict=True)):
         raise InputError(
             "SK-T032",

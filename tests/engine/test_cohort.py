@@ -169,8 +169,15 @@ def test_free_memory_is_the_smallest_of_the_machine_s_and_its_control_groups(mac
     assert available_memory(machine(files)) == free * GB
 
 
-def test_a_patch_may_fill_up_the_multiple_but_no_more():
+def test_a_patch_reaches_no_farther_than_the_largest_volume():
     network = UNet3D(widths=(2, 4)).build(1, 2)  # multiples of 2
-    check_patch((36, 50, 36), network, [(35, 50, 36), (31, 44, 29)])
-    with pytest.raises(InputError, match=r"at most \[36, 50, 36\] voxels"):
-        check_patch((38, 50, 36), network, [(35, 50, 36), (31, 44, 29)])
+    check_patch((34, 50, 36), network, [(35, 50, 36), (31, 44, 29)])
+    with pytest.raises(InputError, match=r"at most \[34, 50, 36\] voxels"):
+        check_patch((36, 50, 36), network, [(35, 50, 36), (31, 44, 29)])
+
+
+def test_volumes_of_less_than_two_multiples_may_be_filled_up():
+    network = UNet3D(widths=(2, 2, 4, 4)).build(1, 2)  # multiples of 8
+    check_patch((16, 8, 16), network, [(15, 5, 16), (9, 4, 23)])
+    with pytest.raises(InputError, match=r"at most \[16, 8, 16\] voxels"):
+        check_patch((16, 16, 16), network, [(15, 5, 16), (9, 4, 23)])
