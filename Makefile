@@ -16,7 +16,7 @@ BIN  := $(VENV)/bin
 
 install: $(VENV)/installed ## make .venv and install segkit into it
 
-demo: $(VENV)/installed ## synthetic scans -> train -> predict -> evaluate, into runs/demo
+demo: $(VENV)/installed ## synthetic scans -> train -> predict -> evaluate -> logit shift -> report, into runs/demo
 	@$(call timed,$(BIN)/segkit demo --output runs/demo,demo)
 
 test: $(VENV)/installed-test ## the test suite without its slow tests

@@ -36,6 +36,13 @@ class Penalty(Settings):
     l2: float = Field(0.0, ge=0)
 
 
+class Monitor(Settings):
+    """Progress by class, into `progress.jsonl`: recall, absorption into large classes, feature gradients. Training stays as it is."""
+
+    every: int = Field(gt=0, description="steps that a line sums up; the last line may sum up fewer")
+    gradients: bool = Field(True, description="norms of the loss's gradient with respect to each voxel's features, too")
+
+
 class Train(Settings):
     """How long and how fast. One step = one clean batch with all its views."""
 
@@ -57,6 +64,7 @@ class Train(Settings):
     best: tuple[str, ...] | None = Field(
         None, min_length=1, description="classes or regions whose mean Dice is the best one's; null: all classes"
     )
+    monitor: Monitor | None = Field(None, description="what each class has learned, while it is learned; null: not recorded")
     seed: int = Field(0, ge=0, lt=2**63)
     deterministic: bool = False
 

@@ -111,8 +111,8 @@ def test_simpleitk_and_matplotlib_are_imported_where_they_are_used(path):
     assert not imports_at_load(path) & {"SimpleITK", "matplotlib"}
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "metrics").glob("*.py")), ids=lambda path: path.name)
-def test_metrics_are_free_of_torch(path):
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in ("metrics", "statistics")], ids=lambda path: path.stem)
+def test_metrics_and_statistics_are_free_of_torch(path):
     assert not {module.partition(".")[0] for _, module in imports(path)} & {"torch", "monai"}
 
 

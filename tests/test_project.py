@@ -88,7 +88,7 @@ def test_an_error_code_is_the_letter_of_its_area_and_three_digits():
         "N": "regularizer",
         "S": "sampling",
     }
-    letters |= {"T": "training", "I": "inference", "E": "evaluation", "C": "command line"}
+    letters |= {"T": "training", "I": "inference", "E": "evaluation", "A": "analysis", "B": "tables", "W": "report", "C": "command line"}
     codes = {code for path in MODULES for code, _ in error_codes(path)}
     assert {code for code in codes if not re.fullmatch(rf"SK-[{''.join(letters)}]\d{{3}}", code)} == set()
 

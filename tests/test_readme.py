@@ -55,7 +55,7 @@ def scans(tmp_path, monkeypatch):
 
 def test_the_commands_for_own_scans_lead_from_scans_to_label_maps_and_scores(scans):
     done = [command for command in commands() if command[0] == "segkit" and command[1] != "demo"]
-    assert [command[1] for command in done] == ["check", "train", "predict", "evaluate", "predict"]
+    assert [command[1] for command in done] == ["check", "train", "predict", "evaluate", "analyze", "report", "predict"]
     for command in done:
         run(command)
     assert sorted(path.name for path in (scans / "label_maps").glob("*.nii.gz")) == [f"00{i}.nii.gz" for i in range(5)]
@@ -102,7 +102,7 @@ def test_the_numbers_of_the_demo_are_those_of_its_recipe():
     assert f"the {test} test scans" in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/analysis.md"])
 def test_relative_links_lead_to_files(page):
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
     assert [target for target in targets if not ((ROOT / page).parent / target).exists()] == []

@@ -17,7 +17,10 @@ def add_to(app: typer.Typer) -> None:
         output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where data and run go.")] = Path("runs/demo"),
         steps: Annotated[int | None, typer.Option("--steps", help="Fewer than the recipe's, to see it work.", show_default=False)] = None,
     ) -> None:
-        """Phantom scans -> train DeepMedic -> predict -> evaluate."""
+        """Phantom scans -> train DeepMedic -> predict -> evaluate -> logit shift -> report."""
+        from segkit.analysis.subject import Subject
+        from segkit.cli.analyze import VOXELS
+        from segkit.cli.findings import Findings
         from segkit.cli.scoreboard import show
         from segkit.config.overrides import apply_values
         from segkit.config.yaml import load
@@ -28,13 +31,15 @@ def add_to(app: typer.Typer) -> None:
         from segkit.engine.run import Run
         from segkit.engine.train import train
         from segkit.recipe import resolve
+        from segkit.report.page import write_report
 
         console, folder = session.console, output.resolve()
         overrides = {"dataset.root": str(folder / "data")} | ({"train.steps": steps} if steps else {})
         recipe = resolve(apply_values(load(recipes() / "phantom" / "demo.yaml"), overrides))
         run = Run(folder / "run")
         train(recipe, run, resumed=run.exists(), console=console)
-        predictor = Predictor.load([run.path], choose_device("auto"))
+        device = choose_device("auto")
+        predictor = Predictor.load([run.path], device)
         cases = recipe.dataset.splits().test
         with console.track("predict", len(cases)) as tracker:
             for outcome in predict_all(predictor, cases, run.predictions, overwrite=True):
@@ -43,7 +48,10 @@ def add_to(app: typer.Typer) -> None:
         write_scores(run.path, rows, failed)
         if not session.quiet:
             show(summarize(rows))
-        console.say(f"run: {run.path}")
+        findings = Findings(session)
+        findings.show(findings.look(Subject.load(run.path, run.name, device), VOXELS, embedded=False))
+        findings.close()
+        console.say(f"report: {run.report} ({write_report(run, run.report, console)})")
 
 
 def recipes() -> Path:

@@ -2,7 +2,7 @@
 
 import typer
 
-from segkit.cli import bench, check, config, demo, evaluate, phantom, predict, shelves, train
+from segkit.cli import analyze, bench, check, compare, config, demo, evaluate, phantom, predict, report, shelves, table, train
 
 app = typer.Typer(
     name="segkit",
@@ -11,7 +11,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, predict, evaluate, check, phantom, shelves, config, bench, demo):
+for verb in (train, predict, evaluate, analyze, compare, table, report, check, phantom, shelves, config, bench, demo):
     verb.add_to(app)
 
 

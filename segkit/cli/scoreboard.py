@@ -1,11 +1,11 @@
 """The table of scores as text: aligned columns, never a wrapped line."""
 
-import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import typer
+
+from segkit.cli.columns import Column, laid_out, terminal_width
 
 if TYPE_CHECKING:
     from segkit.engine.curves import Curve, Sweep
@@ -18,24 +18,18 @@ LEGEND = [
 ]
 CHOSEN_FOR_OTHERS = "a shift chosen on validation cases may be applied to others"
 CHOSEN_ON_ITSELF = "a shift chosen on the cases it is scored on is a diagnosis, not a result"
-GAP = "  "
-Column = list[str]  # the header, then a cell a class
 
 
 def show(summary: "Sequence[Summary]") -> None:
     """Print the table; on a terminal narrower than it is, in parts of as many metrics as fit."""
-    for line in lines(summary, _width()):
+    for line in lines(summary, terminal_width()):
         typer.echo(line)
 
 
 def show_sweep(sweep: "Sweep") -> None:
     """The same of a threshold sweep."""
-    for line in sweep_lines(sweep, _width()):
+    for line in sweep_lines(sweep, terminal_width()):
         typer.echo(line)
-
-
-def _width() -> int | None:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def lines(summary: "Sequence[Summary]", width: int | None = None) -> list[str]:
@@ -55,7 +49,7 @@ def lines(summary: "Sequence[Summary]", width: int | None = None) -> list[str]:
         ["m/s/a", *(f"{entry.missed}/{entry.spurious}/{entry.absent}" for entry in first)],
     ]
     columns = [column(metric, [by_key[name, metric] for name in names]) for metric in metrics]
-    return LEGEND + [line for part in _parts(columns, left, width) for line in ("", *_aligned([*left, *part]))]
+    return LEGEND + laid_out(left, columns, width)
 
 
 def sweep_lines(sweep: "Sweep", width: int | None = None) -> list[str]:
@@ -81,7 +75,7 @@ def sweep_lines(sweep: "Sweep", width: int | None = None) -> list[str]:
         ["m/s/a", *_threefold(states, [""] * len(curves))],
     ]
     columns = [_swept(metric, list(curves.values())) for metric in ("dice", "sensitivity", "precision")]
-    return legend + [line for part in _parts(columns, left, width) for line in ("", *_aligned([*left, *part]))]
+    return legend + laid_out(left, columns, width)
 
 
 def _signed(shift: float) -> str:
@@ -114,25 +108,3 @@ def _value(entry: "Summary") -> str:
         return "n/a"
     digits = 1 if entry.unit == "mm" else 3
     return f"{entry.mean:.{digits}f}" + ("" if entry.std is None else f"±{entry.std:.{digits}f}")
-
-
-def _parts(columns: list[Column], beside: list[Column], width: int | None) -> list[list[Column]]:
-    """Columns in groups which, together with those `beside` them, are no wider than `width`; at least one a group."""
-    parts: list[list[Column]] = [[]]
-    for column in columns:
-        if parts[-1] and width is not None and max(map(len, _aligned([*beside, *parts[-1], column]))) > width:
-            parts.append([])
-        parts[-1].append(column)
-    return parts
-
-
-def _aligned(columns: list[Column]) -> list[str]:
-    """Rows of text: the first column to the left, the others to the right; a rule under the header."""
-    widths = [max(map(len, column)) for column in columns]
-    rows = [
-        GAP.join(
-            text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in zip(*columns, strict=True)
-    ]
-    return [rows[0], "-" * max(map(len, rows)), *rows[1:]]

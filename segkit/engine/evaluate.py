@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -156,6 +157,30 @@ def write_scores(folder: Path, rows: Sequence[Row], failed: Sequence[tuple[str, 
     content = {"classes": summary, "failed": {case: {"error": error.code, "message": error.what} for case, error in failed}}
     with atomic(folder / "summary.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_scores(path: Path) -> list[Row]:
+    """The rows of a `scores.csv`. Raises InputError where it is none: each class and metric stands there once for each case."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *lines = csv.reader(file, strict=True)
+        rows = [
+            Row(case, structure, metric, float(value) if value else None, unit, cast(State, state))
+            for case, structure, metric, value, unit, state in lines
+        ]
+    except (ValueError, csv.Error):
+        header, rows = [], []
+    cells = {(row.case, row.structure, row.metric) for row in rows}
+    full = len({case for case, _, _ in cells}) * len({cell[1:] for cell in cells})
+    if header != HEADER or not len(rows) == len(cells) == full or not all(row.value is None or np.isfinite(row.value) for row in rows):
+        raise InputError(
+            "SK-E030",
+            "the scores cannot be used",
+            where=path,
+            expected=f"the columns {','.join(HEADER)}; each class and metric once for each case; a value is a number or empty",
+            remedy="write them again with segkit evaluate",
+        )
+    return rows
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import interpolate
 
+from segkit.engine.monitor import RunningMonitor
 from segkit.losses.base import Loss, RunningLoss
 from segkit.models.base import Network
 from segkit.regularizers.base import Regularizer, RunningRegularizer
@@ -64,14 +65,20 @@ class Objective(nn.Module):
             if view is not None:
                 yield name, *view
 
-    def loss(self, network: Network, image: Image, target: Tensor, rng: Generator, *, clean: bool) -> dict[str, Tensor]:
+    def loss(
+        self, network: Network, image: Image, target: Tensor, rng: Generator, *, clean: bool, monitor: RunningMonitor | None = None
+    ) -> dict[str, Tensor]:
         """Scalars by name for the log; `total` is the one to differentiate. clean: the batch itself, not a view of it.
+
+        monitor: watches the clean batch, and changes nothing.
 
         features -> blend -> classifier -> adjust -> losses. Only the clean batch is blended, and losses by region never see it: a ratio of
         sums over voxels that were moved towards others would no longer be an overlap. Auxiliary logits of deep supervision get `adjust`
         and the losses too, at nearest-downsampled targets, with weights 1, 1/2, 1/4, ... (the full-size logits first) that sum to 1.
         """
         features, auxiliary = network.features_and_auxiliary(image)
+        if clean and monitor is not None:
+            monitor.watch(features, network.classifier, target)
         blended, shared = features, target
         if clean:
             for _, regularizer in self.regularizers:

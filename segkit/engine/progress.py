@@ -14,6 +14,7 @@ from segkit.config.yaml import load, loads
 from segkit.engine import checkpoint
 from segkit.engine.console import Console
 from segkit.engine.device import choose_precision, placed
+from segkit.engine.monitor import RunningMonitor
 from segkit.engine.objective import Objective, rare_mask
 from segkit.engine.run import Run
 from segkit.engine.weights import save_weights
@@ -25,7 +26,7 @@ MOVABLE = ("dataset.root", "dataset.split.file", "preprocess.store", "sampling.r
 
 @dataclass
 class Progress:
-    """Network, objective, optimizer, the running mean of the weights, and how far they are.
+    """Network, objective, optimizer, the running mean of the weights, the monitor's sums, and how far they are.
 
     sampled: int64 [2, C], centers and labelled voxels per class since the last validation.
     pinned: what was chosen when the run began and must stay when it is resumed on another machine.
@@ -40,6 +41,7 @@ class Progress:
     updates: int = 0
     best: float | None = None
     pinned: dict[str, Any] = field(default_factory=dict)
+    monitor: RunningMonitor | None = None
 
     @classmethod
     def begin(cls, recipe: Recipe, device: torch.device) -> "Progress":
@@ -53,7 +55,10 @@ class Progress:
         rare = rare_mask(recipe.class_names(), recipe.dataset.rare_classes, device)
         features = network.classifier.in_channels
         objective = Objective(recipe.losses, recipe.regularizers, rare, features, recipe.train.steps).to(device)
-        return cls(network, objective, recipe.train.optimizer.build(network.parameters()), average, sampled, pinned=pinned)
+        optimizer = recipe.train.optimizer.build(network.parameters())
+        watched = recipe.train.monitor
+        monitor = RunningMonitor(watched, recipe.class_names(), recipe.dataset.rare_classes).to(device) if watched else None
+        return cls(network, objective, optimizer, average, sampled, pinned=pinned, monitor=monitor)
 
     @property
     def kept(self) -> Network:
@@ -72,6 +77,7 @@ class Progress:
             "updates": self.updates,
             "best": self.best,
             "pinned": self.pinned,
+            "monitor": self.monitor.state_dict() if self.monitor else None,
         }
 
     def restore(self, state: checkpoint.State) -> None:
@@ -81,6 +87,8 @@ class Progress:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if self.monitor is not None:
+            self.monitor.load_state_dict(state["monitor"])
         self.sampled.copy_(state["sampled"])
         self.step, self.updates, self.best, self.pinned = state["step"], state["updates"], state["best"], state["pinned"]
 

@@ -47,6 +47,11 @@ class Run:
         return self.path / "log.jsonl"
 
     @property
+    def progress(self) -> Path:
+        """What each class has learned, where training was monitored; one JSON object a line."""
+        return self.path / "progress.jsonl"
+
+    @property
     def tensorboard(self) -> Path:
         """Event files."""
         return self.path / "tensorboard"
@@ -70,6 +75,16 @@ class Run:
     def predictions(self) -> Path:
         """Label maps by case."""
         return self.path / "predictions"
+
+    @property
+    def analysis(self) -> Path:
+        """Tables and pictures that explain the run."""
+        return self.path / "analysis"
+
+    @property
+    def report(self) -> Path:
+        """The run on one HTML page."""
+        return self.path / "report.html"
 
     def probability(self, case: str, name: str) -> Path:
         """Where the probability of a class lies, with the label map of its case."""
@@ -115,12 +130,18 @@ class Run:
 
     def records(self) -> Iterator[Record]:
         """Lines of the log, in order. A last line cut off by a kill is left out."""
-        if not self.log.exists():
-            return
-        with self.log.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.endswith("\n"):
-                    yield json.loads(line)
+        return _whole_lines(self.log)
+
+    def windows(self) -> Iterator[Record]:
+        """Lines of `progress.jsonl`, likewise; none where training was not monitored."""
+        return _whole_lines(self.progress)
+
+    def note_window(self, facts: Record) -> None:
+        """A line of `progress.jsonl`, on the disk when this returns: a checkpoint that follows has forgotten the window."""
+        with self.progress.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_finite(facts), allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def end(self, step: int) -> None:
         """Close the log of a run that has all its steps, where a kill came before its last line."""
@@ -130,10 +151,15 @@ class Run:
             log.close()
 
     def cut_log(self, step: int) -> int:
-        """Drop what was logged after checkpoint `step` (and a half line). Returns the number of records dropped."""
-        whole = list(self.records())
+        """Drop what was logged after checkpoint `step` (and a half line), windows too. Returns the number of log records dropped."""
+        if self.progress.exists():
+            self._cut(self.progress, step)
+        return self._cut(self.log, step)
+
+    def _cut(self, path: Path, step: int) -> int:
+        whole = list(_whole_lines(path))
         kept = [record for record in whole if record.get("step", 0) <= step]
-        self.write_text(self.log, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
+        self.write_text(path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
         return len(whole) - len(kept)
 
 
@@ -161,6 +187,15 @@ class Log:
         """To the disk, and close."""
         self.sync()
         self._file.close()
+
+
+def _whole_lines(path: Path) -> Iterator[Record]:
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                yield json.loads(line)
 
 
 def _finite(value: Any) -> Any:

@@ -41,7 +41,7 @@ def step(progress: Progress, settings: Train, batch: Batch, rng: Generator, phas
             nullcontext() if view == "clean" else running_statistics_kept(network),
             autocast(device, precision),
         ):
-            parts = objective.loss(network, image, goal, rng, clean=view == "clean")
+            parts = objective.loss(network, image, goal, rng, clean=view == "clean", monitor=progress.monitor)
         with phase("backward"):
             parts["total"].backward()
         totals.append(parts.pop("total").detach())

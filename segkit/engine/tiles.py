@@ -76,11 +76,21 @@ def probabilities(
 
 
 def exact_pass(network: DeepMedicNetwork, image: Tensor, roi: Tensor, tile: Shape, overlap: float) -> Tensor:
-    """DeepMedic over a volume: low-resolution pathways once, the rest in tiles that read their real neighbors. overlap plays no part."""
+    """DeepMedic over a volume. overlap plays no part."""
     out = torch.zeros((network.classifier.out_channels, *roi.shape), device=image.device)
+    for part, features in exact_features(network, image, roi, tile):
+        out[:, *part.slices] = network.classifier(features)[0].float().softmax(0)
+    return out
+
+
+def exact_features(network: DeepMedicNetwork, image: Tensor, roi: Tensor, tile: Shape) -> Iterator[tuple[Box, Tensor]]:
+    """What the classifier reads, [1, D, x, y, z] of each tile that holds an ROI voxel: disjoint tiles from the ROI's corner on.
+
+    Low-resolution pathways are computed once for all tiles, the rest reads its real neighbors.
+    """
     box = bounding_box(roi)
     if box is None:
-        return out
+        return
     context = [Context.over(network, index, image, box) for index in range(1, len(network.strides))]
     for part in disjoint_tiles(box, tile):
         if not roi[part.slices].any():
@@ -94,10 +104,7 @@ def exact_pass(network: DeepMedicNetwork, image: Tensor, roi: Tensor, tile: Shap
         normal = Lattice(1, _shape(size + 2 * network.border for size in seen.shape), (-network.border,) * 3)
         maps = [network.path_map(0, image_of(image, normal, Place(seen.start, seen.shape))[None])]
         maps += [cells.at(seen) for cells in context]
-        faces = (low[0], high[0], low[1], high[1], low[2], high[2])
-        logits = network.classifier(network.tile_features(maps, faces))
-        out[:, *part.slices] = logits[0].float().softmax(0)
-    return out
+        yield part, network.tile_features(maps, (low[0], high[0], low[1], high[1], low[2], high[2]))
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,8 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
             tracker.advance(recorder.note)
 
             last = progress.step == settings.steps
+            if progress.monitor is not None and (last or progress.step % progress.monitor.every == 0):
+                run.note_window(progress.monitor.window(progress.step))
             if cohort.validation and (last or (settings.validate_every and progress.step % settings.validate_every == 0)):
                 judge(progress, cohort, recipe, run, recorder, device)
             if last or stopped or recorder.checkpoint_is_due():

@@ -308,8 +308,8 @@ def test_python_scores_two_folders(labels):
 
 
 @pytest.mark.slow  # twelve scans of 96 x 96 x 80 voxels
-def test_the_whole_demo_ends_with_the_place_of_its_run(place, segkit):
+def test_the_whole_demo_ends_with_the_place_of_its_report(place, segkit):
     said = segkit("demo", "--output", "demo", "--steps", 1)
     assert said.status == 0
-    assert said.out.endswith(f"run: {(place / 'demo/run').resolve()}\n")
-    assert {"scores.csv", "summary.json", "model.safetensors"} <= files_in(place / "demo/run")
+    assert said.out.splitlines()[-1].startswith(f"report: {(place / 'demo/run/report.html').resolve()} (")
+    assert {"scores.csv", "summary.json", "model.safetensors", "analysis/shift.csv", "report.html"} <= files_in(place / "demo/run")

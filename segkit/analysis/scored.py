@@ -1,0 +1,80 @@
+"""A scored run: its scores case by case, which experiment it is a seed of, and what its scores mean."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segkit.config.errors import InputError
+from segkit.engine.evaluate import read_scores
+from segkit.engine.run import Run
+from segkit.recipe import Recipe, read
+
+Quantity = tuple[str, str]  # class or region, metric
+Values = Mapping[str, float | None]  # by case; None: not applicable
+Scores = Mapping[Quantity, Values]
+
+# the seed, and how a run was carried out: no part of the method
+INCIDENTAL = (
+    ("train", "seed"),
+    ("train", "checkpoint_minutes"),
+    ("train", "checkpoint_every"),
+    ("train", "monitor"),
+    ("sampling", "residence"),
+    ("preprocess", "store"),
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """units: by metric."""
+
+    folder: Path
+    recipe: Recipe
+    scores: Scores
+    units: Mapping[str, str]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Scored":
+        """From a run folder. Raises InputError where it is none, or was not scored."""
+        run, file = Run(folder), folder / "scores.csv"
+        if not run.recipe.is_file():
+            raise InputError("SK-A050", "this is no run", where=folder, expected=f"a run folder with {run.recipe.name}")
+        if not file.is_file():
+            remedy = f"segkit predict {folder} --split test && segkit evaluate {folder} --split test"
+            raise InputError("SK-A051", "this run has no scores", where=file, remedy=remedy)
+        scores: dict[Quantity, dict[str, float | None]] = {}
+        rows = read_scores(file)
+        for row in rows:
+            scores.setdefault((row.structure, row.metric), {})[row.case] = row.value
+        return cls(folder, read(run.recipe), scores, {row.metric: row.unit for row in rows})
+
+    @property
+    def cases(self) -> set[str]:
+        """That were scored; the same for every class and metric."""
+        return set(next(iter(self.scores.values()), ()))
+
+    def experiment(self) -> dict[str, Any]:
+        """The recipe without what is incidental: equal for the seeds of one method."""
+        values = self.recipe.model_dump(mode="json")
+        for section, key in INCIDENTAL:
+            del values[section][key]
+        return values
+
+    def rules(self, metrics: Sequence[str]) -> dict[str, str]:
+        """What scores of these metrics mean, by the recipe: the convention, the tolerance, the label values of each class and region."""
+        evaluate, class_map = self.recipe.evaluate, self.recipe.dataset.class_map
+        background = ("rest",) if class_map.background == "rest" else class_map.background
+        values: dict[str, tuple[object, ...]] = {class_map.names[0]: background, **class_map.classes}
+        rules = {"evaluate.convention": evaluate.convention, "dataset.ignore": _listed(class_map.ignore)}
+        if "nsd" in metrics:
+            rules["evaluate.nsd_tolerance_mm"] = str(evaluate.nsd_tolerance_mm)
+        rules |= {f"label values of {name}": _listed(values[name]) for name in class_map.classes}
+        for region, members in evaluate.regions.items():
+            rules[f"label values of {region}"] = _listed(value for member in members for value in values[member])
+        return rules
+
+
+def _listed(values: Iterable[object]) -> str:
+    """The same text for the same values in any order."""
+    return f"[{', '.join(sorted({str(value) for value in values}))}]"

@@ -1,0 +1,85 @@
+"""`segkit table`: many runs as one table, and the work to fill it."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from segkit.cli.session import Session, command, report
+from segkit.cli.train import Overrides
+
+if TYPE_CHECKING:
+    from segkit.engine.console import Console
+    from segkit.table.item import Item
+
+Spec = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="The table: rows, columns, seeds.", show_default=False)]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="Where runs and scores go; default runs/tables/<name of the table>.", show_default=False
+    ),
+]
+MOST_NAMED = 5  # items in a message
+
+
+def add_to(app: typer.Typer) -> None:
+    """File the command."""
+
+    @command(app, "table")
+    def table(
+        session: Session,
+        spec: Spec,
+        overrides: Overrides = None,
+        run: Annotated[bool, typer.Option("--run", help="Train, predict and score what is missing first.")] = False,
+        workers: Annotated[int, typer.Option("--workers", min=1, help="Processes at a time, among which the threads are divided.")] = 1,
+        format: Annotated[Literal["md", "csv", "latex"], typer.Option("--format", help="Of the table.")] = "md",
+        output: Output = None,
+    ) -> None:
+        """Compare recipes in a table: mean and spread over seeds, tests, published values. Exit status 1 while cells are missing."""
+        import sys
+
+        from segkit.config.errors import WorkError
+        from segkit.engine.console import Console
+        from segkit.table.cells import fill
+        from segkit.table.item import items_of
+        from segkit.table.render import FORMATS
+        from segkit.table.spec import read
+
+        asked = read(spec, tuple(overrides or ()))
+        folder = output or Path("runs/tables") / asked.name
+        items = items_of(asked, folder)
+        if run:
+            fill_missing(items, workers, Console(session.console.verbosity, sys.stderr))  # the table may be sent elsewhere
+        filled = fill(asked, items)
+        typer.echo(FORMATS[format](filled), nl=False)
+        if filled.missing:
+            names = "; ".join(item.name for item in filled.missing[:MOST_NAMED]) + "; ..." * (len(filled.missing) > MOST_NAMED)
+            again = ["segkit", "table", str(spec), *(overrides or ()), *(["--output", str(output)] if output else []), "--run"]
+            what = f"{len(filled.missing)} of {len(items)} items are missing"
+            raise WorkError("SK-C040", what, where=folder, got=names, remedy=shlex.join(again))
+
+
+def fill_missing(items: "Sequence[Item]", workers: int, console: "Console") -> None:
+    """Work on the items that are not done; those that fail are reported, and the others go on."""
+    from contextlib import closing
+
+    from segkit.table.item import missing
+    from segkit.table.launch import local
+
+    todo = missing(items)
+    seen: dict[str, str] = {}
+    console.say(f"{len(items) - len(todo)} of {len(items)} items are done")
+    with console.track("items", len(todo)) as tracker, closing(local(todo, workers)) as outcomes:
+        for outcome in outcomes:
+            if outcome.error is not None:
+                block = outcome.error.block()
+                if block in seen:
+                    console.say(f"{outcome.item.name}: {outcome.error.code}, as {seen[block]}")
+                else:
+                    seen[block] = outcome.item.name
+                    report(outcome.error, outcome.item.name)
+            elif outcome.busy:
+                console.say(f"{outcome.item.name}: another process works on it")
+            tracker.advance(outcome.item.name)

@@ -1,0 +1,78 @@
+"""Features and logits of whole volumes: what analysis looks at, every voxel once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv3d
+
+from segkit.engine.device import Precision, autocast, laid_out
+from segkit.engine.tiles import Box, exact_features, overlapping_starts
+from segkit.models.base import Network, Shape
+from segkit.sampling.patch import Place, image_of
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One box of a volume.
+
+    features: what the classifier reads, float32 [D, x, y, z]. logits: W features + b, float32 [C, x, y, z], whatever the precision of
+    the features: rounded to bf16 they would be off by up to 1/256 of themselves.
+    """
+
+    box: Box
+    features: Tensor
+    logits: Tensor
+
+
+@torch.inference_mode()
+def tapped(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: float, precision: Precision) -> Iterator[Tap]:
+    """Boxes of image [M, X, Y, Z] that together hold every ROI voxel (bool [X, Y, Z]) once, and others beside them.
+
+    Exact networks are cut into disjoint tiles, as in prediction. Others see the tiles that prediction blends, and of two that overlap
+    each keeps its half: a blend of tiles is not the classifier's answer to any features. No mirrored passes.
+
+    Raises ValueError for a network in training mode: dropout and batch statistics would be analyzed with it.
+    """
+    if network.training:
+        raise ValueError("the network is in training mode: call eval() before analyzing it")
+    weight, bias = network.classifier.weight.float(), network.classifier.bias
+    tiles = exact_features(network, image, roi, tile) if network.exact else owned_features(network, image, roi, tile, overlap)  # type: ignore[arg-type]
+    while True:
+        with autocast(image.device, precision):
+            part = next(tiles, None)
+        if part is None:
+            return
+        box, features = part
+        features = features.float()
+        yield Tap(box, features[0], conv3d(features, weight, None if bias is None else bias.float())[0])
+
+
+def owned_features(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: float) -> Iterator[tuple[Box, Tensor]]:
+    """Features [1, D, x, y, z] of overlapping tiles, each cut to the box that it owns; boxes without an ROI voxel are left out."""
+    x, y, z = roi.shape
+    extent = x, y, z
+    lattices = network.lattices(tile)
+    owned = [
+        owned_ranges(sorted({start[axis] for start in overlapping_starts(extent, tile, overlap)}), tile[axis], extent[axis])
+        for axis in range(3)
+    ]
+    for start in overlapping_starts(extent, tile, overlap):
+        (x0, x1), (y0, y1), (z0, z1) = (ranges[low] for ranges, low in zip(owned, start, strict=True))
+        box = Box((x0, y0, z0), (x1, y1, z1))
+        if not roi[box.slices].any():
+            continue
+        place = Place(start, tile)
+        features = network.features(laid_out(tuple(image_of(image, lattice, place)[None] for lattice in lattices), network))
+        yield box, features[:, :, x0 - start[0] : x1 - start[0], y0 - start[1] : y1 - start[1], z0 - start[2] : z1 - start[2]]
+
+
+def owned_ranges(starts: list[int], length: int, extent: int) -> dict[int, tuple[int, int]]:
+    """Start of each tile along an axis -> the voxels it owns, (first, after the last): up to the middle of what it shares with the next.
+
+    Together the ranges are 0 .. extent - 1, without gap or overlap.
+    """
+    cuts = [0, *((low + length + high) // 2 for low, high in pairwise(starts)), extent]
+    return {start: (cuts[index], cuts[index + 1]) for index, start in enumerate(starts)}

@@ -1,0 +1,226 @@
+"""The page: everything that lies in a run's folder, as one HTML file that loads nothing."""
+
+import base64
+import hashlib
+import json
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from segkit.config.atomic import atomic
+from segkit.config.errors import InputError, SegkitError
+from segkit.datasets.split import Splits
+from segkit.engine.console import Console
+from segkit.engine.evaluate import read_scores
+from segkit.engine.run import Run
+from segkit.recipe import Recipe, read
+from segkit.report import facts
+from segkit.report.curves import charts
+from segkit.report.figures import figures, tables
+from segkit.report.history import read_history
+from segkit.report.overlay import MARGIN_MM, Look, Panel, look_at, panels
+from segkit.report.scores import Scores, title_of
+
+HERE = Path(__file__).parent
+LIMIT = 10_000_000  # bytes of a page; a larger one is made again with fewer slices
+SLICES = (40, 20, 10, 5)  # of a plane, at most
+HUES = 6  # colors of classes in page.css; further classes have them again, with dashed lines
+WIDTH, HEIGHT, GAP = 1110, 380, 14  # of the planes of a case together, in CSS pixels, and between them
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A case that stands for others. place: its rank in words. look: None where it cannot be shown, and `problem` says why."""
+
+    case: str
+    place: str
+    dice: float
+    look: Look | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the page is made of. splits: None where the data are not there, and `data_problem` says why."""
+
+    run: Run
+    recipe: Recipe
+    splits: Splits | None
+    data_problem: str
+    scores: Scores | None
+    shown: Sequence[Shown]
+
+
+def write_report(run: Run, output: Path, console: Console) -> str:
+    """Write the page of a run, and return its size in words.
+
+    Raises InputError where there is no run, or where a file of it is damaged.
+    """
+    sources = gather(run, console)
+    page = render(sources)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(output) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+    return volume_of(page)
+
+
+def gather(run: Run, console: Console) -> Sources:
+    """Everything that has to be read from outside the run's folder, and the scores that say which cases are shown."""
+    if not run.recipe.is_file():
+        raise InputError(
+            "SK-W001",
+            "this is no run",
+            where=run.path,
+            expected=f"a run folder with {run.recipe.name}",
+            remedy="name the folder that segkit train --run made",
+        )
+    recipe = read(run.recipe)
+    splits, data_problem = None, ""
+    try:
+        splits = recipe.dataset.splits()
+    except SegkitError as error:
+        data_problem = in_words(error)
+    table = run.path / "scores.csv"
+    rows = tuple(read_scores(table)) if table.is_file() else ()
+    averaged = tuple(dict.fromkeys(row.structure for row in rows if row.structure not in recipe.evaluate.regions))
+    scores = Scores(rows, averaged) if rows else None
+    shown = []
+    chosen = examples(scores.ranking()) if scores is not None and splits is not None else []
+    with console.track("draw", len(chosen)) as tracker:
+        for place, case, dice in chosen:
+            shown.append(_shown(run, recipe, splits, place, case, dice))
+            tracker.advance(case)
+    return Sources(run, recipe, splits, data_problem, scores, shown)
+
+
+def examples(ranking: Sequence[tuple[str, float]]) -> list[tuple[str, str, float]]:
+    """(place, case, mean Dice) of the worst, the median and the best case; of an even number the lower median; no case twice."""
+    count = len(ranking)
+    if count == 1:
+        return [("only", *ranking[0])]
+    places = {0: "worst", count - 1: "best"} if count else {}
+    if count > 2:
+        places[(count - 1) // 2] = "median"
+    return [(places[index], *ranking[index]) for index in sorted(places)]
+
+
+def in_words(error: SegkitError) -> str:
+    """An error on one line, with its place."""
+    return f"{error.code}: {error.what}" + (f" ({error.where})" if error.where is not None else "")
+
+
+def render(sources: Sources) -> str:
+    """The page as text: with as many slices as keep it within LIMIT, or the fewest."""
+    fixed = _context(sources)
+    for slices in SLICES:
+        pictures = [(each, panels(each.look, slices) if each.look else []) for each in sources.shown]
+        page = _filled(fixed, pictures)
+        if len(page.encode()) <= LIMIT:
+            break
+    return page
+
+
+def _shown(run: Run, recipe: Recipe, splits: Splits | None, place: str, case: str, dice: float) -> Shown:
+    known = {files.id: files for side in (splits.training, splits.validation, splits.test) for files in side} if splits else {}
+    if case not in known:
+        return Shown(case, place, dice, None, "the data set has no case of this name in its split")
+    try:
+        return Shown(case, place, dice, look_at(run, recipe, known[case]), "")
+    except SegkitError as error:
+        return Shown(case, place, dice, None, in_words(error))
+
+
+def _context(sources: Sources) -> dict[str, Any]:
+    """Everything the template is filled with, but the pictures."""
+    run, recipe, scores, splits = sources.run, sources.recipe, sources.scores, sources.splits
+    history = read_history(run)
+    names = (*recipe.class_names()[1:], *recipe.evaluate.regions)
+    folder = run.path.resolve()
+    return {
+        "name": folder.name,
+        "folder": folder,
+        "recipe": recipe,
+        "recipe_text": run.recipe.read_text(encoding="utf-8"),
+        "splits": splits,
+        "data_problem": sources.data_problem,
+        "hue": {name: index for index, name in enumerate(names)},
+        "network": facts.Part.of(recipe.model),
+        "objective": facts.Objective.of(recipe),
+        "optimizer": facts.Part.of(recipe.train.optimizer),
+        "schedule": facts.Part.of(recipe.train.schedule),
+        "origin": facts.read_origin(run),
+        "history": history,
+        "trained_for": facts.duration(history.step_seconds),
+        "charts": charts(history),
+        "scores": scores,
+        "whose": facts.whose(scores.cases, splits) if scores else "",
+        "summary": scores.summary() if scores else {},
+        "score_tables": scores.tables() if scores else [],
+        "not_scored": facts.not_scored(run),
+        "predicted_by": facts.predicted_by(run),
+        "has_predictions": run.predictions.is_dir(),
+        "figures": figures(run),
+        "tables": tables(run),
+        "command": shlex.quote(str(run.path)),
+        "made": time.strftime("%Y-%m-%d"),
+        "version": version("segkit"),
+    }
+
+
+def _filled(context: Mapping[str, Any], pictures: Sequence[tuple[Shown, Sequence[Panel]]]) -> str:
+    """The template with its style and script inlined; the page's own size is part of it, so it is filled twice."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": number, "strict_json": strict_json, "title": title_of}
+    environment.globals |= {"hues": HUES, "position": position, "scale_of": scale_of, "margin": f"{MARGIN_MM:g}"}
+    template = environment.get_template("template.html")
+    style, script = (HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; base-uri 'none'; form-action 'none'"
+    )
+    inlined = {"style": Markup(style), "script": Markup(script), "policy": policy, "pictures": pictures}
+    draft = template.render(context, **inlined, size="0.0 MB")
+    return template.render(context, **inlined, size=volume_of(draft))
+
+
+def digest(text: str) -> str:
+    """How a content security policy names an inline style or script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """Distances in mm with one digit, fractions with three; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:.1f}" if unit == "mm" else f"{value:.3f}"
+
+
+def position(value: float, size: float) -> float:
+    """Where a fraction stands on a line of `size` pixels."""
+    return round(value * size, 1)
+
+
+def scale_of(panels: Sequence[Panel]) -> float:
+    """CSS pixels a mm, the same for the planes of a case: as large as lets them stand side by side."""
+    return min(
+        (WIDTH - GAP * (len(panels) - 1)) / sum(panel.width_mm for panel in panels), HEIGHT / max(panel.height_mm for panel in panels)
+    )
+
+
+def strict_json(value: object) -> Markup:
+    """JSON that may stand inside a script tag: no NaN, and nothing that ends the tag."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def volume_of(page: str) -> str:
+    """The size of a page in UTF-8: `0.8 MB`."""
+    return f"{len(page.encode()) / 1e6:.1f} MB"

@@ -1,0 +1,1 @@
+"""Tables of many runs: what is to be compared, what of it is done, and the table as text."""

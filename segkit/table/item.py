@@ -1,0 +1,142 @@
+"""One piece of a table's work: a row trained on a share of the cases with a seed. Where it lies, and whether it is done."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from segkit.config.parse import dump
+from segkit.engine.run import Run
+from segkit.recipe import Recipe
+from segkit.table.spec import Table
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be scored of a trained item."""
+
+    splits: tuple[str, ...]
+    metrics: tuple[str, ...]
+    largest_component: bool = False
+
+    @property
+    def variants(self) -> tuple[tuple[str, bool], ...]:
+        """(split, whether only largest parts are kept) of every set of scores."""
+        return tuple((split, largest) for split in self.splits for largest in ((False, True) if self.largest_component else (False,)))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an item says of itself when all its scores are written. training_cases: that it was trained on. commits: of its training."""
+
+    asked: Asked
+    training_cases: int
+    steps: int
+    segkit: str
+    commits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row, a share of the training cases, a seed; `recipe` is resolved and has both. Plain data: it may be worked on anywhere.
+
+    Working on it twice changes nothing, and it may be interrupted at any moment. In `folder`:
+
+        run/              the run                                 SPLIT/           label maps, scores.csv, summary.json
+        result.json       written last: the item is done          SPLIT_largest/   scores.csv, summary.json
+        lock              held by whoever works on it
+    """
+
+    row: str
+    fraction: float
+    seed: int
+    recipe: Recipe
+    folder: Path
+    asked: Asked
+
+    @property
+    def name(self) -> str:
+        """For people: `focal, 25 %, seed 0`."""
+        return f"{self.row}, {percent(self.fraction)}, seed {self.seed}"
+
+    @property
+    def run(self) -> Run:
+        """Its training."""
+        return Run(self.folder / "run")
+
+    @property
+    def result_file(self) -> Path:
+        """Written last."""
+        return self.folder / "result.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever works on it."""
+        return self.folder / "lock"
+
+    def predictions(self, split: str) -> Path:
+        """Label maps of a split."""
+        return self.folder / split
+
+    def scores(self, split: str, largest: bool) -> Path:
+        """The folder of the scores of a split, as predicted or with only the largest parts kept."""
+        return self.folder / (f"{split}_largest" if largest else split)
+
+    def write(self, result: Result) -> str:
+        """The text of `result.json`."""
+        return json.dumps(asdict(result), indent=2) + "\n"
+
+    def result(self) -> Result | None:
+        """None where the item is not done: something that is asked for was not scored, or `result.json` is not whole."""
+        try:
+            facts = json.loads(self.result_file.read_text(encoding="utf-8"))
+            scored = Asked(tuple(facts["asked"]["splits"]), tuple(facts["asked"]["metrics"]), facts["asked"]["largest_component"])
+            result = Result(scored, facts["training_cases"], facts["steps"], facts["segkit"], tuple(facts["commits"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        covers = set(self.asked.variants) <= set(scored.variants) and set(self.asked.metrics) <= set(scored.metrics)
+        there = all((self.scores(*variant) / "scores.csv").is_file() for variant in self.asked.variants)
+        return result if covers and there else None
+
+
+def percent(fraction: float) -> str:
+    """`5 %`, `12.5 %`."""
+    return f"{100 * fraction:g} %"
+
+
+def items_of(table: Table, output: Path) -> list[Item]:
+    """Every item of a table: the rows of the first share and seed first, so that a comparison is whole as early as possible."""
+    spec = table.spec
+    asked = Asked(spec.splits, spec.metrics, spec.largest_component)
+    return [
+        _item(row, fraction, seed, table.recipes[row], output, asked)
+        for seed in spec.seeds
+        for fraction in spec.fractions
+        for row in spec.rows
+    ]
+
+
+def _item(row: str, fraction: float, seed: int, recipe: Recipe, output: Path, asked: Asked) -> Item:
+    dataset = recipe.dataset.model_copy(update={"train_fraction": fraction})
+    train = recipe.train.model_copy(update={"seed": seed})
+    own = recipe.model_copy(update={"dataset": dataset, "train": train})
+    return Item(row, fraction, seed, own, output / f"{row}_{fraction:g}_{seed}_{digest(own)}", asked)
+
+
+def digest(recipe: Recipe) -> str:
+    """8 hexadecimal digits of all that a trained network depends on: the recipe, and the content of its split file.
+
+    Where volumes are kept meanwhile changes no number, and is left out.
+    """
+    preprocess = recipe.preprocess.model_copy(update={"store": None})
+    sampling = recipe.sampling.model_copy(update={"residence": "auto"})
+    text = dump(recipe.model_copy(update={"preprocess": preprocess, "sampling": sampling}))
+    file = recipe.dataset.split.file
+    listed = file.read_bytes() if file is not None and file.is_file() else b""
+    return hashlib.sha256(text.encode() + listed).hexdigest()[:8]
+
+
+def missing(items: Sequence[Item]) -> list[Item]:
+    """Those that are not done."""
+    return [item for item in items if item.result() is None]

@@ -1,0 +1,261 @@
+"""`segkit table`: an empty table, the work to fill it, interruptions, and the table that is the same in the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from segkit.cli import table
+
+RECIPE = """\
+dataset:
+  name: brats
+  root: data
+  channels: [flair, t1c]
+  classes: {tumor: [1, 2, 4]}
+  rare_classes: [tumor]
+  split: {test: 2, validation: 0}
+sampling: {patch_shape: [9, 9, 9]}
+model: deepmedic_tiny
+losses: [cross_entropy]
+train: {steps: 1, batch_size: 2, precision: fp32}
+"""
+SPEC = """\
+title: Two losses
+recipe: small.yaml
+rows:
+  plain: {}
+  focal: {overrides: {losses: [{name: focal, gamma: 2.0}]}, against: plain}
+fractions: [0.34, 1.0]
+classes: [tumor]
+splits: [test, training]
+largest_component: true
+seeds: [0]
+"""
+MAIN = """\
+import typer
+from segkit.cli import table
+app = typer.Typer(pretty_exceptions_enable=False)
+app.callback()(lambda: None)
+table.add_to(app)
+if __name__ == "__main__":
+    app()
+"""
+DASHES = "| plain | - | - | - | - | - | - |\n| focal | - | - | - | - | - | - |\n"
+
+
+@dataclass(frozen=True)
+class Said:
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(place, monkeypatch) -> Callable[..., Said]:
+    """`call("table.yaml", "--run")` in a working directory with scans, a recipe and a table of four items."""
+    (place / "small.yaml").write_text(RECIPE)
+    (place / "table.yaml").write_text(SPEC)
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.callback()(lambda: None)
+    table.add_to(app)
+
+    def called(*arguments: object) -> Said:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums depend on how many threads share them
+        result = CliRunner().invoke(app, ["table", *map(str, arguments)])
+        torch.set_num_threads(threads)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Said(result.exit_code, result.stdout, result.stderr)
+
+    return called
+
+
+def items(folder: Path = Path("runs/tables/table")) -> list[str]:
+    return sorted(path.name.rpartition("_")[0] for path in folder.iterdir())
+
+
+def changed(folder: Path = Path("runs/tables/table")) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def test_an_empty_table_has_dashes_and_names_the_command_that_fills_it(call):
+    said = call("table.yaml", "train.steps=2", "--output", "my tables")
+    assert said.status == 1
+    assert said.out.count(DASHES) == 6
+    assert said.err.splitlines() == [
+        "SK-C040: 4 of 4 items are missing",
+        "  where:    my tables",
+        "  got:      plain, 34 %, seed 0; focal, 34 %, seed 0; plain, 100 %, seed 0; focal, 100 %, seed 0",
+        "  remedy:   segkit table table.yaml train.steps=2 --output 'my tables' --run",
+    ]
+    assert not Path("my tables").exists()
+
+
+def test_run_fills_the_table_and_again_does_nothing(call):
+    said = call("table.yaml", "--run")
+    assert said.status == 0
+    assert said.out.startswith("## Two losses\n\n### tumor, test cases\n\n|  | 34 %: dice (%) | ")
+    assert "| - |" not in said.out
+    assert "\n- Test cases: 2.\n- Training cases: 1 at 34 %, 3 at 100 %.\n" in said.out
+    assert said.err.startswith("0 of 4 items are done\n")
+    assert items() == ["focal_0.34_0", "focal_1_0", "plain_0.34_0", "plain_1_0"]
+    before = changed()
+    again = call("table.yaml", "--run")
+    assert (again.status, again.out, again.err) == (0, said.out, "4 of 4 items are done\n")
+    assert changed() == before
+    assert call("table.yaml") == Said(0, said.out, "")
+
+
+def test_a_missing_result_is_made_again_and_nothing_else(call):
+    whole = call("table.yaml", "--run")
+    (gone,) = Path("runs/tables/table").glob("focal_1_0_*")
+    (gone / "result.json").unlink()
+    before = changed()
+    shown = call("table.yaml")
+    assert shown.status == 1
+    assert "| focal | " in shown.out
+    assert shown.err.splitlines()[2] == "  got:      focal, 100 %, seed 0"
+    assert call("table.yaml", "--run").out == whole.out
+    again = {path for path, when in changed().items() if before.get(path) != when}
+    assert gone / "result.json" in again
+    assert {path.relative_to(gone).name for path in again} <= {"result.json", "scores.csv", "summary.json", "predictions.json", "log.jsonl"}
+
+
+def test_another_recipe_is_another_item_and_the_old_one_stays(call):
+    whole = call("table.yaml", "--run")
+    text = Path("table.yaml").read_text()
+    Path("table.yaml").write_text(text.replace("gamma: 2.0", "gamma: 3.0"))
+    said = call("table.yaml")
+    assert (said.status, said.err.splitlines()[0]) == (1, "SK-C040: 2 of 4 items are missing")
+    Path("table.yaml").write_text(text)
+    assert call("table.yaml").out == whole.out
+
+
+def test_an_item_that_fails_is_reported_once_and_the_others_go_on(call):
+    Path("table.yaml").write_text(SPEC.replace("{losses: [{name: focal, gamma: 2.0}]}", "{sampling: {patch_shape: [64, 64, 64]}}"))
+    said = call("table.yaml", "--run")
+    assert said.status == 1
+    lines = said.err.splitlines()
+    assert lines[1] == "case focal, 34 %, seed 0: SK-T032: the patch is larger than every training volume"
+    assert [line for line in lines if line.startswith("focal, 100 %")] == ["focal, 100 %, seed 0: SK-T032, as focal, 34 %, seed 0"]
+    assert "SK-C040: 2 of 4 items are missing" in lines
+    assert "| focal | - | - | - | - | - | - |\n" in said.out
+    assert "| plain | - |" not in said.out
+
+
+def test_two_workers_give_the_table_of_one(call):
+    Path("table.yaml").write_text(SPEC.replace("[0.34, 1.0]", "[1.0]"))
+    alone = call("table.yaml", "--run", "--output", "alone")
+    together = call("table.yaml", "--run", "--output", "together", "--workers", 2)
+    assert (alone.status, together.status) == (0, 0)
+    assert together.out == alone.out
+
+
+def test_csv_and_latex_are_the_same_table(call):
+    call("table.yaml", "--run")
+    sheet, tex = call("table.yaml", "--format", "csv"), call("table.yaml", "--format", "latex")
+    assert sheet.out.startswith("row,fraction,split,largest_component,class,metric,unit,mean,std,seeds,cases,left_out,")
+    assert len(sheet.out.splitlines()) == 1 + 2 * 2 * 3 * 6  # rows, shares, metrics; three splits, twice
+    assert tex.out.count("\\begin{tabular}{lrrrrrr}") == 6
+
+
+def test_a_mistake_in_the_table_ends_with_2(call):
+    Path("table.yaml").write_text(SPEC.replace("classes: [tumor]", "classes: [tumour]"))
+    said = call("table.yaml", "--run")
+    assert (said.status, said.out) == (2, "")
+    assert said.err == (
+        "SK-B001: 1 mistake in table.yaml\ntable.yaml:7: classes[0]: row plain has no class or region 'tumour'; there are tumor\n"
+    )
+
+
+@pytest.fixture
+def begun(call, place, monkeypatch) -> Callable[..., subprocess.Popen]:
+    """The command in a process of its own, the first of its group, on a table of two items."""
+    (place / "main.py").write_text(MAIN)
+    (place / "table.yaml").write_text(SPEC.replace("[0.34, 1.0]", "[1.0]"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def begin(*arguments: str) -> subprocess.Popen:
+        command = [sys.executable, "main.py", "table", "table.yaml", "--run", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    return begin
+
+
+def wait_for(pattern: str, count: int, text: str, process: subprocess.Popen) -> None:
+    """Until the output folder holds so many files that fit and hold this text."""
+    while sum(text in path.read_text(errors="replace") for path in Path("runs/tables/table").glob(pattern)) < count:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+STEPS = ("train.steps=60", "train.checkpoint_every=20")
+
+
+@pytest.mark.parametrize("pattern", ["*/run/checkpoints/last.pt", "*/result.json"])
+def test_after_kill_9_the_same_command_ends_with_the_same_table(call, begun, pattern):
+    process = begun(*STEPS)
+    wait_for(pattern, 1, "", process)
+    process.kill()
+    process.communicate()
+    kept = {path: when for path, when in changed().items() if path.name == "result.json"}
+    again, whole = call("table.yaml", *STEPS, "--run"), call("table.yaml", *STEPS, "--run", "--output", "undisturbed")
+    assert (again.status, again.out) == (0, whole.out)
+    assert kept.items() <= changed().items()
+
+
+def children_of(process: subprocess.Popen) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+def is_gone(child: int) -> bool:
+    """Ended, whether its parent knows already or not."""
+    try:
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize(("number", "workers", "status"), [(signal.SIGINT, 1, 130), (signal.SIGINT, 2, 130), (signal.SIGKILL, 2, -9)])
+def test_a_stopped_command_leaves_no_process_behind_and_a_checkpoint_of_every_training(begun, number, workers, status):
+    process = begun("train.steps=1000000", "--workers", str(workers))
+    wait_for("*/run/log.jsonl", workers, '"event": "step"', process)
+    children = children_of(process)
+    os.killpg(process.pid, number)  # as Ctrl-C does on a terminal
+    said = process.communicate()
+    assert process.returncode == status, said
+    while not all(map(is_gone, children)):
+        time.sleep(0.01)
+    logs = [path.read_text() for path in Path("runs/tables/table").glob("*/run/log.jsonl")]
+    assert ['"event": "checkpoint"' in log for log in logs] == [True] * workers, said
+
+
+PLUGIN = """\
+from segkit.losses.base import losses
+from segkit.losses.cross_entropy import CrossEntropy
+
+
+@losses.register("twice")
+class Twice(CrossEntropy):
+    def __call__(self, logits, target, rare):
+        return 2 * super().__call__(logits, target, rare)
+"""
+
+
+def test_plugins_reach_the_processes_of_the_workers(begun, place):
+    (place / "own.py").write_text(PLUGIN)
+    process = begun("losses=[twice]", "--plugin", "own.py", "--workers", "2")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "| - |" not in out

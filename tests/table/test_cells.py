@@ -1,0 +1,187 @@
+"""The numbers of a table, from scores that were written by hand."""
+
+import statistics
+
+import pytest
+from scipy.stats import wilcoxon
+
+from segkit.engine.evaluate import Row, write_scores
+from segkit.table.cells import GAP, Filled, View, fill, rounded
+from segkit.table.item import Result, items_of
+
+TEST = View("test", False)
+
+
+def cells(filled: Filled, view: View = TEST, structure: str = "core"):
+    """row -> cell of the one share and metric."""
+    (block,) = [block for block in filled.blocks if (block.structure, block.view) == (structure, view)]
+    return {row: cell for (row, *_), cell in block.cells.items()}
+
+
+def test_a_mean_is_over_cases_first_and_then_over_seeds(planted):
+    found = cells(fill(*planted({"plain": [[0.1, 0.3], [0.2, 0.6]], "focal": [[0.5, 0.5], [0.5, 0.5]]})))["plain"]
+    assert found.means == (pytest.approx(0.2), pytest.approx(0.4))
+    assert found.mean == pytest.approx(0.3)
+    assert found.std == pytest.approx(0.1 * 2**0.5)
+    assert (found.cases, found.left_out, found.complete) == (2, 0, True)
+
+
+def test_a_case_without_a_value_is_in_no_mean_and_counted(planted):
+    found = cells(fill(*planted({"plain": [[0.1, None, 0.3], [None, None, 0.6]], "focal": [[0.5] * 3] * 2})))["plain"]
+    assert found.means == (pytest.approx(0.2), 0.6)
+    assert (found.cases, found.left_out) == (3, 3)
+
+
+def test_a_seed_without_any_value_leaves_no_mean_over_seeds(planted):
+    found = cells(fill(*planted({"plain": [[0.1, 0.3], [None, None]], "focal": [[0.5] * 2] * 2})))["plain"]
+    assert found.means == (pytest.approx(0.2), None)
+    assert (found.mean, found.std, found.complete) == (None, None, True)
+
+
+def test_seeds_that_are_missing_are_left_out_and_the_cell_is_not_complete(planted):
+    filled = fill(*planted({"plain": [[0.1, 0.3], None], "focal": [None, None]}))
+    plain, focal = cells(filled).values()
+    assert (plain.mean, plain.std, plain.complete) == (pytest.approx(0.2), None, False)
+    assert (focal.means, focal.mean, focal.complete) == ((), None, False)
+    assert [item.name for item in filled.missing] == ["focal, 50 %, seed 0", "plain, 50 %, seed 1", "focal, 50 %, seed 1"]
+
+
+def bold(planted, plain: list, focal: list) -> list[str]:
+    filled = fill(*planted({"plain": plain, "focal": focal}))
+    return [row for row, cell in cells(filled).items() if cell.best]
+
+
+def test_the_best_mean_is_the_largest_one(planted):
+    assert bold(planted, [[0.4], [0.4]], [[0.7], [0.2]]) == ["focal"]
+
+
+def test_rows_that_show_the_same_number_are_both_the_best(planted):
+    assert bold(planted, [[0.4501], [0.4501]], [[0.4504], [0.4504]]) == ["plain", "focal"]
+    assert bold(planted, [[0.4501], [0.4501]], [[0.4506], [0.4506]]) == ["focal"]
+
+
+def test_a_row_with_missing_seeds_is_neither_the_best_nor_makes_another_the_best(planted):
+    assert bold(planted, [[0.4], [0.4]], [[0.7], None]) == []
+
+
+def test_of_distances_the_smallest_is_the_best(tiny, plant, tmp_path):
+    table = tiny(("fractions: [0.5, 1.0]", "fractions: [0.5]\nmetrics: [hd95]"), ("seeds: [0, 1]", "seeds: [0]"))
+    items = items_of(table, tmp_path / "out")
+    for item, value in zip(items, (4.0, 9.0), strict=True):
+        plant(item, {"hd95": {"a": value}})
+    assert [(row, cell.best, cell.unit) for row, cell in cells(fill(table, items)).items()] == [
+        ("plain", True, "mm"),
+        ("focal", False, "mm"),
+    ]
+
+
+PLAIN = [0.10, 0.20, 0.30, 0.40, 0.50, 0.60, 0.70]
+BETTER = [value + step / 100 for step, value in enumerate(PLAIN, start=1)]
+
+
+def test_a_row_is_tested_against_its_counterpart_case_by_case(planted):
+    filled = fill(*planted({"plain": [PLAIN, PLAIN], "focal": [BETTER, BETTER]}))
+    plain, focal = cells(filled).values()
+    assert plain.difference is None
+    assert (focal.difference.paired.n, focal.difference.paired.higher) == (7, 7)
+    assert focal.difference.paired.difference == pytest.approx(0.04)
+    assert focal.difference.paired.p == 2 / 2**7  # every difference is positive: of 128 choices of signs two are as extreme
+    assert focal.difference.corrected == 2 / 2**7  # of one test
+    assert focal.difference.significant
+
+
+def test_seeds_are_averaged_before_the_test(planted):
+    # seed 0 is better and seed 1 as much worse in every case: over the seeds nothing differs
+    worse = [2 * plain - better for plain, better in zip(PLAIN, BETTER, strict=True)]
+    difference = cells(fill(*planted({"plain": [PLAIN, PLAIN], "focal": [BETTER, worse]})))["focal"].difference
+    assert (difference.paired.ties, difference.paired.p, difference.significant) == (7, 1.0, False)
+
+
+def test_a_case_without_a_value_in_one_seed_of_either_row_is_no_pair(planted):
+    plain, focal = [[None, *PLAIN[1:]], PLAIN], [BETTER, [*BETTER[:-1], None]]
+    difference = cells(fill(*planted({"plain": plain, "focal": focal})))["focal"].difference
+    assert (difference.paired.n, difference.paired.dropped) == (5, 2)
+
+
+def test_rows_with_missing_seeds_are_not_tested(planted):
+    assert cells(fill(*planted({"plain": [PLAIN, None], "focal": [BETTER, BETTER]})))["focal"].difference is None
+
+
+def test_with_many_cases_the_test_is_wilcoxons(planted):
+    plain, better = [step / 100 for step in range(20)], [step / 100 + (-1) ** step * (step + 1) ** 2 / 1000 for step in range(20)]
+    difference = cells(fill(*planted({"plain": [plain, plain], "focal": [better, better]})))["focal"].difference
+    assert difference.paired.test == "signed-rank"
+    assert difference.paired.p == pytest.approx(wilcoxon(better, plain).pvalue)
+
+
+THREE_ROWS = (("against: plain\n", "against: plain\n  other:\n    overrides: {train: {steps: 2}}\n    against: plain\n"),)
+
+
+def test_the_p_values_of_a_column_are_corrected_together(planted):
+    nearly = [*BETTER[:-1], PLAIN[-1] - 0.001]  # one small difference of the other sign
+    values = {"plain": [PLAIN, PLAIN], "focal": [BETTER, BETTER], "other": [nearly, nearly]}
+    found = cells(fill(*planted(values, *THREE_ROWS)))
+    focal, other = found["focal"].difference, found["other"].difference
+    assert (focal.paired.p, other.paired.p) == (2 / 128, 4 / 128)
+    assert (focal.corrected, other.corrected) == (4 / 128, 4 / 128)  # Holm: 2 x the smaller one, then 1 x the larger one
+
+
+MEAN = (("classes: [core]", "classes: [both]\nmeans: {both: [core, edema]}"),)
+
+
+def test_a_mean_of_classes_is_taken_case_by_case_over_those_that_have_a_value(tiny, tmp_path):
+    table = tiny(("fractions: [0.5, 1.0]", "fractions: [0.5]\nmetrics: [dice]"), ("seeds: [0, 1]", "seeds: [0]"), *MEAN)
+    items = items_of(table, tmp_path / "out")
+    rows = [("a", "core", 0.2), ("a", "edema", 0.4), ("b", "core", None), ("b", "edema", 0.7), ("c", "core", None), ("c", "edema", None)]
+    for item in items:
+        write_scores(item.scores("test", False), [Row(case, name, "dice", value, "", "ok") for case, name, value in rows])
+        item.result_file.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
+    found = cells(fill(table, items), structure="both")["plain"]
+    assert found.mean == pytest.approx((0.3 + 0.7) / 2)
+    assert (found.cases, found.left_out) == (3, 1)
+
+
+def test_the_gap_is_training_minus_test_seed_by_seed(tiny, tmp_path):
+    table = tiny(
+        ("fractions: [0.5, 1.0]", "fractions: [0.5]\nmetrics: [dice]"), ("seeds: [0, 1]", "seeds: [0, 1]\nsplits: [test, training]")
+    )
+    items = items_of(table, tmp_path / "out")
+    for item in items:
+        for split, value in (("test", 0.5), ("training", 0.7 + 0.2 * item.seed)):
+            write_scores(item.scores(split, False), [Row("a", "core", "dice", value, "", "ok")])
+        item.result_file.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
+    filled = fill(table, items)
+    assert [block.view.split for block in filled.blocks] == ["test", "training", GAP]
+    gap = cells(filled, View(GAP, False))["plain"]
+    assert gap.means == (pytest.approx(0.2), pytest.approx(0.4))
+    assert (gap.best, gap.difference) == (False, None)
+    assert not any(cell.best for cell in cells(filled, View("training", False)).values())
+
+
+PUBLISHED = (
+    "seeds: [0, 1]",
+    "seeds: [0, 1]\npublished:\n  - {source: a, values: [{row: focal, fraction: 0.5, structure: core, scores: {dice: 50.4}}]}\n"
+    "  - {source: b, verified: true, values: [{row: plain, fraction: 0.5, structure: core, scores: {dice: 25.0}}]}",
+)
+
+
+def test_published_values_stand_beside_the_scores_of_test_cases_as_predicted(planted):
+    filled = fill(*planted({"plain": [[0.4], [0.4]], "focal": [None, None]}, PUBLISHED, ("seeds:", "largest_component: true\nseeds:")))
+    plain, focal = cells(filled).values()
+    assert (plain.published.value, plain.published.verified) == (0.25, True)
+    assert (focal.published.value, focal.published.verified) == (0.504, False)
+    assert {cell.published for cell in cells(filled, View("test", True)).values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(0.58849, "", "58.8"), (1.0, "", "100.0"), (12.34, "mm", "12.3"), (-0.0001, "", "0.0"), (-0.001, "", "-0.1")],
+)
+def test_fractions_are_shown_in_percent_and_distances_in_mm_with_one_decimal(value, unit, text):
+    assert rounded(value, unit) == text
+
+
+def test_the_standard_deviation_is_that_of_a_sample(planted):
+    seeds = ("seeds: [0, 1]", "seeds: [0, 1, 2]")
+    found = cells(fill(*planted({"plain": [[0.1], [0.2], [0.6]], "focal": [[0.5]] * 3}, seeds)))["plain"]
+    assert found.std == pytest.approx(statistics.stdev([0.1, 0.2, 0.6]))
