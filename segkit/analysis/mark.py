@@ -14,6 +14,8 @@ from segkit.engine.weights import Trained
 from segkit.volume.case import CaseFiles
 from segkit.volume.store import Store
 
+FORMAT = 1  # of what analyses write and how they reckon: raised when the same facts give other results
+
 
 def mark_of(trained: Trained, cases: Mapping[Split, Sequence[CaseFiles]], device: torch.device, *settings: object) -> str:
     """12 hexadecimal digits over weights, cases of each split, preprocessing, files (path, size, time of change), inference and scoring.
@@ -24,6 +26,7 @@ def mark_of(trained: Trained, cases: Mapping[Split, Sequence[CaseFiles]], device
     files = [one for each in cases.values() for one in each]
     data = Store.locate(files, Path(), store_settings(recipe, reach(network, recipe.sampling.patch_shape))).digest
     facts = [
+        FORMAT,
         trained.sha256,
         {split: [one.id for one in each] for split, each in cases.items()},
         data,

@@ -28,8 +28,8 @@ class Voxels:
     """Labeled ROI voxels of one box of one case.
 
     label: int64 [n], true class indices. features: float32 [n, D], what the classifier reads. logits: float32 [n, C].
-    key: float64 [n] in [0, 1), random and independent of everything else, the same for a voxel whatever network looks at it: the voxels
-    of a case with the lowest keys are a random sample, which does not depend on tiles or their order.
+    key: float64 [n] in [0, 1), random and independent of everything else, the same for a voxel whatever network looks at a crop of this
+    shape: the voxels of a case with the lowest keys are a random sample, which does not depend on tiles or their order.
     """
 
     label: Tensor

@@ -101,6 +101,11 @@ def notes(comparison: "Comparison") -> list[str]:
         said.append("-: fewer than 2 cases have no interval, no p and no effect")
     said.append("p: two-sided; how often differences without a direction would be as one-sided as these")
     said += [f"  {name}: {text}" for name, text in texts.items() if name in used]
+    said.append(
+        "  of these networks: two seeds of one method differ as clearly at times; a claim about methods needs several seeds of each"
+    )
+    if any(len(method.seeds) < 2 for method in comparison.methods):
+        said.append("  caution: a method has one seed, and p does not tell the method from its seed")
     said.append("p Holm: corrected for all classes and methods of a metric")
     said.append("effect: matched-pairs rank-biserial correlation, -1 where B is always lower, 1 where it is always higher")
     said.append("h/t/l: cases in which B is higher than, equal to, lower than A")

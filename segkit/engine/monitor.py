@@ -28,7 +28,8 @@ class RunningMonitor(nn.Module):
         grad_train    mean of N ||d loss / d h_v||, from the backward pass of the loss that is trained on: weights of the losses, margins,
                       blending and all. N: voxels of the batch, ignored ones included, by which losses that are means have divided
 
-    With cross-entropy alone the two gradients are equal. In a loss by region N undoes no mean, and only classes compare. With deep
+    With cross-entropy alone the two gradients are equal. `top_k` divides by fewer voxels than N, so its gradients are larger by that. In a
+    loss by region N undoes no mean, and only classes compare. With deep
     supervision h_v gets the share of the loss that the finest logits have; coarser ones do not depend on it. An ignored voxel has no class.
 
     Features, and the gradient of the backward pass, are as training has them; logits and norms are made of them in float32 or better:

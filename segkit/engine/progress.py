@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.config.errors import InputError, WorkError
-from segkit.config.parse import dump
+from segkit.config.parse import dump, parse
 from segkit.config.yaml import load, loads
 from segkit.engine import checkpoint
 from segkit.engine.console import Console
@@ -140,7 +140,9 @@ def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, c
         raise InputError(
             "SK-T011", "nothing to resume here", where=run.path, expected="a run's folder", got="no run", remedy="train without --resume"
         )
-    changes = dict(differences(load(run.recipe).value, loads(dump(recipe), "the recipe").value))
+    # both typed by this version: a key that it knows, and that the run's version did not, is no change
+    before, now = (loads(dump(each), "the recipe").value for each in (parse(Recipe, load(run.recipe)), recipe))
+    changes = dict(differences(before, now))
     moved = [changes.pop(key) for key in MOVABLE if key in changes]
     if moved:
         console.say("not as when the run began: " + "; ".join(moved))
@@ -155,9 +157,9 @@ def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, c
     chosen, last = dict(progress.pinned), run.checkpoints / "last.pt"
     if last.exists():
         progress.restore(checkpoint.load(last, device))
-    for what, now in chosen.items():
-        if progress.pinned[what] != now:
-            console.say(f"{what}: {progress.pinned[what]}, as when the run began (now it would be {now})")
+    for what, today in chosen.items():
+        if progress.pinned[what] != today:
+            console.say(f"{what}: {progress.pinned[what]}, as when the run began (now it would be {today})")
     torch.set_num_threads(progress.pinned["threads"])  # sums depend on how they are shared out
     for leftover in run.path.rglob(".tmp-*"):  # of a write that was killed
         leftover.unlink()

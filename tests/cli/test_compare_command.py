@@ -82,6 +82,8 @@ def test_the_table_and_what_stands_below_it(two):
         "  of fewer than 6 cases it says less than that: it cannot reach beyond the smallest and the largest difference",
         "p: two-sided; how often differences without a direction would be as one-sided as these",
         "  sign-flip: exact test of the mean difference over all choices of signs; for up to 12 differences other than 0",
+        "  of these networks: two seeds of one method differ as clearly at times; a claim about methods needs several seeds of each",
+        "  caution: a method has one seed, and p does not tell the method from its seed",
         "p Holm: corrected for all classes and methods of a metric",
         "effect: matched-pairs rank-biserial correlation, -1 where B is always lower, 1 where it is always higher",
         "h/t/l: cases in which B is higher than, equal to, lower than A",

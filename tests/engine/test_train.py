@@ -192,6 +192,14 @@ def test_a_changed_recipe_is_not_resumed(tiny, tmp_path):
     assert error.value.got == "train.batch_size: 2 -> 3"
 
 
+def test_a_run_of_a_version_that_knew_fewer_keys_goes_on(tiny, tmp_path):
+    run = trained(tiny(), tmp_path)
+    text = run.recipe.read_text(encoding="utf-8")
+    assert "  monitor: null\n" in text
+    run.recipe.write_text(text.replace("  monitor: null\n", ""), encoding="utf-8")
+    trained(tiny(), tmp_path, resumed=True)
+
+
 def launch(recipe: Path, run: Path, resume: bool) -> subprocess.Popen:
     command = [
         sys.executable,
