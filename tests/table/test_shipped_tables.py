@@ -112,3 +112,11 @@ def test_a_paper_whose_table_could_not_be_read_says_so(name, tables):
 )
 def test_the_shares_are_the_papers_numbers_of_cases(name, pool, counts, tables):
     assert [int(share * pool + 0.5) for share in tables[name].spec.fractions] == counts
+
+
+def test_the_dice_loss_of_the_papers_is_the_mean_over_all_classes(tables):
+    rows = {name: table.recipes["dice"] for name, table in tables.items() if name != "hippocampus" and "dice" in table.recipes}
+    assert list(rows) == ["brats_core_miccai2019", "brats_core_tmi2020", "btcv_organs_miccai2019"]
+    for recipe in rows.values():
+        (loss,) = recipe.losses
+        assert (loss.name, loss.background) == ("dice", True)
