@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segkit.config.errors import InputError
 from segkit.metrics.base import metrics
 from segkit.statistics.correction import holm
 from segkit.statistics.paired import Paired, compare_pairs
@@ -14,6 +15,7 @@ from segkit.table.spec import Spec, Table
 
 LEVEL = 0.05  # of the tests, after correction
 GAP = "gap"  # training minus test
+MOST_NAMED = 5  # cases in a message
 ByCase = dict[str, float | None]  # None: not applicable
 Scores = dict[tuple[str, str], ByCase]  # by (class, metric)
 Key = tuple[str, float, str]  # row, fraction, metric: a cell of a block
@@ -117,7 +119,7 @@ def unit_of(metric: str) -> str:
 
 
 def fill(table: Table, items: Sequence[Item]) -> Filled:
-    """Read the scores of the items that are done."""
+    """Read the scores of the items that are done. Raises InputError (SK-B030) where those of one column are not of the same cases."""
     spec = table.spec
     done = [(item, result) for item in items if (result := item.result()) is not None]
     scores = {
@@ -125,6 +127,7 @@ def fill(table: Table, items: Sequence[Item]) -> Filled:
         for item, _ in done
         for split, largest in item.asked.variants
     }
+    _same_cases(done, scores)
     views = [View(split, largest) for largest in ((False, True) if spec.largest_component else (False,)) for split in _splits(spec)]
     blocks = [_block(spec, scores, structure, view) for structure in spec.classes for view in views]
     cases = {
@@ -133,6 +136,25 @@ def fill(table: Table, items: Sequence[Item]) -> Filled:
     finished = {item.folder for item, _ in done}
     missing = tuple(item for item in items if item.folder not in finished)
     return Filled(table, tuple(blocks), tuple(done), missing, cases)
+
+
+def _same_cases(done: Sequence[tuple[Item, Result]], scores: Mapping[tuple[str, float, int, View], Scores]) -> None:
+    """Raises InputError where two items of one share were not scored on the same cases of a split."""
+    first: dict[tuple[str, float], tuple[Item, set[str]]] = {}
+    for item, _ in done:
+        for split, largest in item.asked.variants:
+            cases = {case for found in scores[item.row, item.fraction, item.seed, View(split, largest)].values() for case in found}
+            other, expected = first.setdefault((split, item.fraction), (item, cases))
+            if cases != expected:
+                signed = [f"{sign}{case}" for sign, only in (("-", expected - cases), ("+", cases - expected)) for case in sorted(only)]
+                raise InputError(
+                    "SK-B030",
+                    f"two items were scored on different {split} cases",
+                    where=item.scores(split, largest),
+                    expected=f"the {len(expected)} cases of {other.scores(split, largest)}",
+                    got=", ".join(signed[:MOST_NAMED]) + ", ..." * (len(signed) > MOST_NAMED),
+                    remedy="remove the folder of the item whose data are out of date, and run again",
+                )
 
 
 def _splits(spec: Spec) -> tuple[str, ...]:
@@ -241,13 +263,14 @@ def _differences(
         ours, theirs = (row, fraction, metric), (against, fraction, metric)
         if cells[ours].complete and cells[theirs].complete:
             before, after = _over_seeds(values[theirs]), _over_seeds(values[ours])
-            tests[ours] = compare_pairs([before.get(case) for case in after], list(after.values()))
+            cases = dict.fromkeys([*before, *after])
+            tests[ours] = compare_pairs([before.get(case) for case in cases], [after.get(case) for case in cases])
     corrected = holm([test.p for test in tests.values()])
     return {key: Difference(test, p) for (key, test), p in zip(tests.items(), corrected, strict=True)}
 
 
 def _over_seeds(seeds: Mapping[int, ByCase]) -> ByCase:
     """The mean over seeds of each case; None where it has no value in one of them."""
-    cases = next(iter(seeds.values()))
+    cases = dict.fromkeys(case for found in seeds.values() for case in found)
     by_case = {case: [found.get(case) for found in seeds.values()] for case in cases}
     return {case: None if None in values else _mean(values) for case, values in by_case.items()}

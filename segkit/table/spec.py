@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from segkit.config.overrides import apply
 from segkit.config.parse import parse
 from segkit.config.settings import Settings, UserPath
 from segkit.config.yaml import load
+from segkit.engine.progress import differences
 from segkit.metrics.base import metrics as metric_shelf  # the field `metrics` hides the name
 from segkit.recipe import Recipe, resolve
 
@@ -24,6 +26,10 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Members = Annotated[tuple[str, ...], Field(min_length=2)]
 SplitName = Literal["training", "validation", "test"]
 OWN: tuple[Key, ...] = (("train", "seed"), ("dataset", "train_fraction"))  # what the table itself sets, item by item
+TESTED_BY: dict[str, set[str]] = {  # what decides on which cases, and how, a row is tested; the metrics are the table's
+    "dataset": {"split", "classes", "background", "ignore"},
+    "evaluate": {"nsd_tolerance_mm", "regions", "convention"},
+}
 
 
 class Row(Settings):
@@ -87,14 +93,14 @@ class Table:
 def read(path: Path, overrides: Sequence[str] = ()) -> Table:
     """The table of a YAML file; overrides (`train.steps=500`) reach the recipe of every row.
 
-    Raises InputError: SK-R030 for values of wrong types, SK-B001 for names that do not fit together, each with all mistakes and their
-    lines; what the recipes raise; SK-B002 for an override of what the table itself sets.
+    Raises InputError: SK-R030 for values of wrong types, SK-B001 for names that do not fit together and rows that are not tested alike,
+    each with all mistakes and their lines; what the recipes raise; SK-B002 for an override of what the table itself sets.
     """
     document = load(path)
     spec = parse(Spec, document)
     _refuse(document, _mistakes(spec, document.value))
     recipes = {name: resolve(_recipe_document(document, spec, name, overrides)) for name in spec.rows}
-    _refuse(document, _unknown_structures(spec, recipes))
+    _refuse(document, chain(_unknown_structures(spec, recipes), _tested_otherwise(recipes)))
     return Table(path.stem, spec, recipes)
 
 
@@ -206,3 +212,12 @@ def _unknown_structures(spec: Spec, recipes: dict[str, Recipe]) -> Iterator[tupl
     for mean in spec.means:
         if any(mean in recipe.structures() for recipe in recipes.values()):
             yield ("means", mean), "expected a name that no class or region has"
+
+
+def _tested_otherwise(recipes: dict[str, Recipe]) -> Iterator[tuple[Key, str]]:
+    """Rows that other cases, classes or rules of scoring than those of the first row make no comparison."""
+    tested = {name: recipe.model_dump(mode="json", include=TESTED_BY) for name, recipe in recipes.items()}
+    first, *others = tested
+    for name in others:
+        for _, text in differences(tested[first], tested[name]):
+            yield ("rows", name), f"tested otherwise than row {first}: {text}"

@@ -5,6 +5,7 @@ import statistics
 import pytest
 from scipy.stats import wilcoxon
 
+from segkit.config.errors import InputError
 from segkit.engine.evaluate import Row, write_scores
 from segkit.table.cells import GAP, Filled, View, fill, rounded
 from segkit.table.item import Result, items_of
@@ -124,6 +125,38 @@ def test_the_p_values_of_a_column_are_corrected_together(planted):
     focal, other = found["focal"].difference, found["other"].difference
     assert (focal.paired.p, other.paired.p) == (2 / 128, 4 / 128)
     assert (focal.corrected, other.corrected) == (4 / 128, 4 / 128)  # Holm: 2 x the smaller one, then 1 x the larger one
+
+
+@pytest.mark.parametrize("kept", ["plain", "focal"])
+def test_a_case_that_only_one_of_two_rows_has_a_line_for_is_no_pair_but_counted(tiny, tmp_path, kept):
+    table = tiny(("fractions: [0.5, 1.0]", "fractions: [0.5]\nmetrics: [dice]"), ("seeds: [0, 1]", "seeds: [0]"))
+    items = items_of(table, tmp_path / "out")
+    for item in items:
+        rows = [Row(case, "edema", "dice", 0.5, "", "ok") for case in "abc"]
+        rows += [Row(case, "core", "dice", 0.5, "", "ok") for case in ("abc" if item.row == kept else "ab")]
+        write_scores(item.scores("test", False), rows)
+        item.result_file.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
+    difference = cells(fill(table, items))["focal"].difference
+    assert (difference.paired.n, difference.paired.dropped) == (2, 1)
+
+
+def test_rows_that_were_scored_on_different_cases_are_not_compared(planted):
+    table, items = planted({"plain": [[0.1, 0.3], [0.1, 0.3]], "focal": [[0.5, 0.5], [0.5, 0.5, 0.5]]})
+    with pytest.raises(InputError) as error:
+        fill(table, items)
+    assert str(error.value).splitlines() == [
+        "SK-B030: two items were scored on different test cases",
+        f"  where:    {items[3].folder}/test",
+        f"  expected: the 2 cases of {items[0].folder}/test",
+        "  got:      +case2",
+        "  remedy:   remove the folder of the item whose data are out of date, and run again",
+    ]
+
+
+def test_the_first_of_the_cases_that_differ_are_named(planted):
+    with pytest.raises(InputError) as error:
+        fill(*planted({"plain": [[0.1] * 7, None], "focal": [[0.5], None]}))
+    assert error.value.got == "-case1, -case2, -case3, -case4, -case5, ..."
 
 
 MEAN = (("classes: [core]", "classes: [both]\nmeans: {both: [core, edema]}"),)

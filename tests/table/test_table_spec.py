@@ -134,3 +134,20 @@ def test_the_command_line_does_not_set_what_the_table_sets(spec_file, override, 
         "  where:    command line",
         "  remedy:   change `seeds` or `fractions` in the table's file",
     ]
+
+
+def test_rows_that_are_tested_on_other_cases_or_by_other_rules_are_told(spec_file, tmp_path):
+    changes = "{dataset: {split: {test: 3}, classes: {core: 4}}, evaluate: {metrics: [dice], convention: brats, regions: {whole: [core]}}}"
+    path = spec_file(("plain: {}", "plain: {}\n  same: {}"), ("{losses: [{name: focal, gamma: 2.0}]}", changes))
+    assert told(path).splitlines() == [
+        "SK-B001: 4 mistakes in table.yaml",
+        "table.yaml:6: rows.focal: tested otherwise than row plain: dataset.classes.core: [1, 4] -> [4]",
+        "table.yaml:6: rows.focal: tested otherwise than row plain: dataset.split.test: 2 -> 3",
+        "table.yaml:6: rows.focal: tested otherwise than row plain: evaluate.regions.whole: ['core', 'edema'] -> ['core']",
+        "table.yaml:6: rows.focal: tested otherwise than row plain: evaluate.convention: segkit -> brats",
+    ]
+
+
+def test_an_override_of_all_rows_may_change_the_cases(spec_file):
+    recipes = read(spec_file(), ("dataset.split.test=3", "evaluate.convention=brats")).recipes
+    assert [recipe.dataset.split.test for recipe in recipes.values()] == [3, 3]
