@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segkit.config.errors import SegkitError, WorkError
-from segkit.config.plugins import FAULTS, blame, load_plugin
+from segkit.config.errors import SegkitError
+from segkit.config.faults import readable
+from segkit.config.plugins import FAULTS, load_plugin
 
 if TYPE_CHECKING:
     from segkit.engine.console import Console
@@ -83,21 +84,6 @@ def with_errors(work: Callable[[], None], debug: bool) -> None:
             traceback.print_exc()
         report(known)
         raise typer.Exit(known.exit_status) from None
-
-
-def readable(error: BaseException) -> SegkitError | None:
-    """The error as a user can act on it: a fault of a plug-in's line, of the disk or of the memory too. None: a bug of segkit."""
-    if isinstance(error, SegkitError):
-        return error
-    if isinstance(error, BrokenPipeError):  # of `segkit ... | head`: nobody reads on, and nobody wants to be told
-        return None
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        remedy = "lower train.batch_size or sampling.patch_shape to train, infer.tile_shape to predict"
-        return WorkError("SK-C002", "out of memory", got=str(error).splitlines()[0] if str(error) else None, remedy=remedy)
-    fault = blame(error)
-    if fault is None and isinstance(error, OSError):
-        return WorkError("SK-C003", "a file cannot be read or written", where=error.filename, got=error.strerror or str(error))
-    return fault
 
 
 def report(error: SegkitError, case: str | None = None) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from segkit.config.errors import SegkitError, WorkError
-from segkit.config.plugins import PREFIX, load_plugin
+from segkit.config.faults import readable
+from segkit.config.plugins import FAULTS, PREFIX, load_plugin
 from segkit.engine.interruption import Interrupted
 from segkit.table.item import Item
 from segkit.table.work import work
@@ -46,17 +47,17 @@ def local(items: Sequence[Item], workers: int) -> Generator[Outcome, None, None]
 
 
 def attempt(item: Item) -> Outcome:
-    """Work on an item; a failure is its outcome."""
+    """Work on an item; a failure that a user can act on is its outcome, a bug is raised."""
     try:
         return Outcome(item, busy=work(item) == "busy")
     except Interrupted as stop:
         stop.remedy = "go on with the same command"
         raise
-    except SegkitError as error:
-        return Outcome(item, error)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        remedy = "lower train.batch_size or infer.tile_shape, or the number of workers"
-        return Outcome(item, WorkError("SK-B020", "out of memory", where=item.folder, got=str(error).partition("\n")[0], remedy=remedy))
+    except (SegkitError, *FAULTS) as error:
+        known = readable(error)
+        if known is None:
+            raise
+        return Outcome(item, known)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +114,19 @@ def _child(pickled: bytes, plugins: list[str], threads: int, sender: Connection)
     os.setpgid(0, 0)  # Ctrl-C on a terminal reaches every process of a group; the parent passes it on, once
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    for plugin in plugins:
-        load_plugin(Path(plugin))
     try:
+        for plugin in plugins:
+            load_plugin(Path(plugin))
         outcome = attempt(pickle.loads(pickled))
     except Interrupted as stop:
+        print(stop.block(), file=sys.stderr)
         sys.exit(stop.exit_status)
-    sender.send((outcome.error, outcome.busy))
+    except KeyboardInterrupt:  # the second signal, which stops at once
+        sys.exit(130)
+    except SegkitError as error:  # of a plug-in file that was changed meanwhile
+        sender.send((error, False))
+    else:
+        sender.send((outcome.error, outcome.busy))
 
 
 def _end_with_parent() -> None:

@@ -7,6 +7,7 @@ import typer
 
 from segkit.cli import session
 from segkit.cli.scoreboard import lines
+from segkit.config.faults import readable
 from segkit.engine.evaluate import Row, summarize
 
 
@@ -64,13 +65,17 @@ def test_without_a_terminal_there_are_plain_timed_lines(place, segkit):
             "SK-C002: out of memory\n  got:      DefaultCPUAllocator: ",
         ),
         (
+            OSError(12, "Cannot allocate memory"),
+            "SK-C002: out of memory\n  got:      [Errno 12] Cannot allocate memory\n  remedy:   lower train.batch_size ",
+        ),
+        (
             PermissionError(13, "Permission denied", "x"),
             "SK-C003: a file cannot be read or written\n  where:    x\n  got:      Permission denied",
         ),
     ],
 )
 def test_what_the_machine_lacks_is_told_like_any_error(error, block):
-    told = session.readable(error)
+    told = readable(error)
     assert told.exit_status == 1
     assert told.block().startswith(block)
 
@@ -86,8 +91,8 @@ def test_an_interruption_is_no_traceback(capsys):
 
 
 def test_a_bug_is_not_dressed_up():
-    assert session.readable(ValueError("shape mismatch")) is None
-    assert session.readable(BrokenPipeError(32, "Broken pipe")) is None
+    assert readable(ValueError("shape mismatch")) is None
+    assert readable(BrokenPipeError(32, "Broken pipe")) is None
 
 
 def rows(case: str, structure: str, **values: float | None) -> list[Row]:

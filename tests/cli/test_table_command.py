@@ -1,6 +1,7 @@
 """`segkit table`: an empty table, the work to fill it, interruptions, and the table that is the same in the end."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,6 +153,25 @@ def test_an_item_that_fails_is_reported_once_and_the_others_go_on(call):
     assert "SK-C040: 2 of 4 items are missing" in lines
     assert "| focal | - | - | - | - | - | - |\n" in said.out
     assert "| plain | - |" not in said.out
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_table_is_shown_where_the_disk_failed_an_item(call, workers):
+    Path("table.yaml").write_text(SPEC.replace("[0.34, 1.0]", "[1.0]"))
+    call("table.yaml", "--run")
+    (folder,) = Path("runs/tables/table").glob("focal_*")
+    shutil.rmtree(folder)
+    folder.write_text("a file where a folder is wanted")
+    said = call("table.yaml", "--run", "--workers", workers)
+    assert said.status == 1
+    assert said.err.splitlines()[1:4] == [
+        "case focal, 100 %, seed 0: SK-C003: a file cannot be read or written",
+        f"  where:    {folder}",
+        "  got:      File exists",
+    ]
+    assert "| focal | - | - | - |\n" in said.out
+    assert "| plain | - |" not in said.out
+    assert "SK-C040: 1 of 2 items are missing" in said.err
 
 
 def test_two_workers_give_the_table_of_one(call):
