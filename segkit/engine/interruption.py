@@ -7,15 +7,22 @@ from contextlib import contextmanager
 from types import FrameType
 
 from segkit.config.errors import SegkitError
+from segkit.config.faults import readable
+from segkit.config.plugins import FAULTS
+from segkit.engine.progress import Progress
 from segkit.engine.run import Run
 
 
 class Interrupted(SegkitError):
-    """Ctrl-C or SIGTERM: a checkpoint was written and the run can be resumed. Exit status 130 or 143."""
+    """Ctrl-C or SIGTERM: a checkpoint was written, unless there is a `cause`, and the run can be resumed. Exit status 130 or 143."""
 
-    def __init__(self, signal_number: int, run: Run, done: int) -> None:
-        remedy = "go on with the same command and --resume"
-        super().__init__("SK-T040", f"stopped after step {done}; a checkpoint was written", where=run.path, remedy=remedy)
+    def __init__(self, signal_number: int, run: Run, done: int, cause: SegkitError | None = None) -> None:
+        what, got, remedy = f"stopped after step {done}; a checkpoint was written", None, "go on with the same command and --resume"
+        if cause is not None:
+            what = f"stopped after step {done}; no checkpoint could be written"
+            got = ": ".join(str(fact) for fact in (cause.code, cause.what, cause.where, cause.got) if fact is not None)
+            remedy += ", from the checkpoint before"
+        super().__init__("SK-T040", what, where=run.path, got=got, remedy=remedy)
         self.exit_status = 128 + signal_number
 
 
@@ -39,3 +46,19 @@ def interruptions() -> Iterator[Sequence[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def heeding(stopped: Sequence[int], run: Run, progress: Progress) -> Iterator[None]:
+    """Whatever fails after a signal, such as the checkpoint on a full disk, ends the block as an interruption all the same."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except (SegkitError, *FAULTS) as error:
+        if isinstance(error.__context__, Interrupted):  # only what came after the checkpoint has failed
+            raise error.__context__ from None
+        known = readable(error)
+        if not stopped or known is None:
+            raise
+        raise Interrupted(stopped[0], run, progress.step, known) from error

@@ -10,7 +10,7 @@ from segkit.engine.cohort import Cohort, gather, make_loader
 from segkit.engine.console import Console
 from segkit.engine.device import choose_device, describe_device
 from segkit.engine.infer import tile_for
-from segkit.engine.interruption import Interrupted, interruptions
+from segkit.engine.interruption import Interrupted, heeding, interruptions
 from segkit.engine.progress import Progress, resume, save
 from segkit.engine.recorder import Recorder
 from segkit.engine.run import Run, provenance
@@ -58,8 +58,9 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
             console.say(f"notice: {notice}")
     keep_last = keeps_last(recipe, cohort)
     with (
-        Recorder(run, settings, recipe.class_names(), progress, console) as recorder,
         interruptions() as stopped,
+        heeding(stopped, run, progress),
+        Recorder(run, settings, recipe.class_names(), progress, console) as recorder,
         console.track("train", settings.steps, progress.step) as tracker,
     ):
         for batch in loader.batches(progress.step, settings.steps):

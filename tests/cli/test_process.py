@@ -54,6 +54,27 @@ def test_a_signal_stops_after_a_checkpoint_and_the_run_goes_on(place):
     assert f"SK-T040: stopped after step {len(steps)}; a checkpoint was written\n" in error
 
 
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_also_where_no_checkpoint_can_be_written(place, number, expected):
+    run = place / "run"
+    command = [*COMMAND, "train", "r.yaml", "train.steps=100000", "train.validate_every=null", "--run", str(run), "--device", "cpu"]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not steps_of(run) and process.poll() is None:
+            time.sleep(0.05)
+        (run / "checkpoints/last.pt").mkdir()
+        process.send_signal(number)
+        _, error = process.communicate(timeout=120)
+    done = len(steps_of(run))
+    assert process.returncode == expected
+    assert error == (
+        "\nstopping after this step, with a checkpoint; once more stops at once\n"
+        f"SK-T040: stopped after step {done}; no checkpoint could be written\n"
+        f"  where:    {run}\n"
+        f"  got:      SK-C003: a file cannot be read or written: {run}/checkpoints/last.pt: Is a directory\n"
+        "  remedy:   go on with the same command and --resume, from the checkpoint before\n"
+    )
+
+
 @pytest.fixture
 def limit() -> Iterator[Callable[[int], None]]:
     """No file can grow beyond so many bytes: the same error as on a full disk, at a place of our choice."""

@@ -261,6 +261,20 @@ def test_a_stopped_command_leaves_no_process_behind_and_a_checkpoint_of_every_tr
     assert ['"event": "checkpoint"' in log for log in logs] == [True] * workers, said
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stopped_command_begins_no_other_item_where_no_checkpoint_can_be_written(begun, workers):
+    process = begun("train.steps=1000000", "--workers", str(workers))
+    wait_for("*/run/log.jsonl", workers, '"event": "step"', process)
+    for run in Path("runs/tables/table").glob("*/run"):
+        (run / "checkpoints/last.pt").mkdir()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert err.count("; no checkpoint could be written\n") == workers
+    assert "Traceback" not in err
+    assert len(list(Path("runs/tables/table").glob("*/run"))) == workers
+
+
 PLUGIN = """\
 from segkit.losses.base import losses
 from segkit.losses.cross_entropy import CrossEntropy
