@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
 
 from segkit.config.errors import SegkitError
@@ -11,6 +12,9 @@ from segkit.config.faults import readable
 from segkit.config.plugins import FAULTS
 from segkit.engine.progress import Progress
 from segkit.engine.run import Run
+
+SAME_SECONDS = 1.0
+MESSAGE = b"\nstopping after this step, with a checkpoint; once more, after a second, stops at once\n"
 
 
 class Interrupted(SegkitError):
@@ -28,14 +32,22 @@ class Interrupted(SegkitError):
 
 @contextmanager
 def interruptions() -> Iterator[Sequence[int]]:
-    """A list that gets the signal's number on the first Ctrl-C or SIGTERM; a second one stops at once."""
+    """A list that gets the signal's number on the first Ctrl-C or SIGTERM; one more, SAME_SECONDS later or more, stops at once.
+
+    Sooner it is the same one: a terminal signals a whole process group, and a launcher in it may pass the signal on.
+    """
     received: list[int] = []
+    first = 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
-        if received:
+        nonlocal first
+        now = monotonic()
+        if not received:
+            first = now
+            received.append(number)
+            os.write(2, MESSAGE)  # print is not safe in here
+        elif now - first >= SAME_SECONDS:
             raise KeyboardInterrupt
-        received.append(number)
-        os.write(2, b"\nstopping after this step, with a checkpoint; once more stops at once\n")  # print is not safe in here
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -40,7 +40,7 @@ def test_a_signal_stops_after_a_checkpoint_and_the_run_goes_on(place):
     done = len(steps_of(run))
     assert status == 130
     assert error == (
-        "\nstopping after this step, with a checkpoint; once more stops at once\n"
+        "\nstopping after this step, with a checkpoint; once more, after a second, stops at once\n"
         f"SK-T040: stopped after step {done}; a checkpoint was written\n"
         f"  where:    {run}\n"
         "  remedy:   go on with the same command and --resume\n"
@@ -52,6 +52,20 @@ def test_a_signal_stops_after_a_checkpoint_and_the_run_goes_on(place):
     steps = steps_of(run)
     assert steps == list(range(1, len(steps) + 1))
     assert f"SK-T040: stopped after step {len(steps)}; a checkpoint was written\n" in error
+
+
+def test_two_signals_a_few_milliseconds_apart_are_one(place):
+    run = place / "run"
+    command = [*COMMAND, "train", "r.yaml", "train.steps=100000", "train.validate_every=null", "--run", str(run), "--device", "cpu"]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not steps_of(run) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)  # of a terminal to the process group
+        time.sleep(0.005)
+        process.send_signal(signal.SIGINT)  # of a launcher that passes it on
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert f"SK-T040: stopped after step {len(steps_of(run))}; a checkpoint was written\n" in error
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -67,7 +81,7 @@ def test_a_signal_stops_also_where_no_checkpoint_can_be_written(place, number, e
     done = len(steps_of(run))
     assert process.returncode == expected
     assert error == (
-        "\nstopping after this step, with a checkpoint; once more stops at once\n"
+        "\nstopping after this step, with a checkpoint; once more, after a second, stops at once\n"
         f"SK-T040: stopped after step {done}; no checkpoint could be written\n"
         f"  where:    {run}\n"
         f"  got:      SK-C003: a file cannot be read or written: {run}/checkpoints/last.pt: Is a directory\n"

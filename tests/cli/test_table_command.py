@@ -199,6 +199,11 @@ def test_a_mistake_in_the_table_ends_with_2(call):
     )
 
 
+def heed_interrupts() -> None:
+    """A suite that runs in the background ignores SIGINT, and its children would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def begun(call, place, monkeypatch) -> Callable[..., subprocess.Popen]:
     """The command in a process of its own, the first of its group, on a table of two items."""
@@ -208,7 +213,8 @@ def begun(call, place, monkeypatch) -> Callable[..., subprocess.Popen]:
 
     def begin(*arguments: str) -> subprocess.Popen:
         command = [sys.executable, "main.py", "table", "table.yaml", "--run", *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, **pipes, start_new_session=True, preexec_fn=heed_interrupts)
 
     return begin
 
@@ -253,8 +259,10 @@ def test_a_stopped_command_leaves_no_process_behind_and_a_checkpoint_of_every_tr
     wait_for("*/run/log.jsonl", workers, '"event": "step"', process)
     children = children_of(process)
     os.killpg(process.pid, number)  # as Ctrl-C does on a terminal
-    said = process.communicate()
+    said = process.communicate(timeout=120)
     assert process.returncode == status, said
+    if number == signal.SIGINT and workers == 1:
+        assert "SK-T040" in said[1]
     while not all(map(is_gone, children)):
         time.sleep(0.01)
     logs = [path.read_text() for path in Path("runs/tables/table").glob("*/run/log.jsonl")]
