@@ -120,3 +120,18 @@ def test_the_dice_loss_of_the_papers_is_the_mean_over_all_classes(tables):
     for recipe in rows.values():
         (loss,) = recipe.losses
         assert (loss.name, loss.background) == ("dice", True)
+
+
+@pytest.mark.parametrize("name", ["brats_core_miccai2019", "brats_core_tmi2020"])
+def test_the_combinations_on_brats_are_not_augmented_as_its_other_rows_are_not(name, tables):
+    recipes = tables[name].recipes
+    combined = [row for row in recipes if row.startswith("combination")]
+    assert len(combined) == {"brats_core_miccai2019": 1, "brats_core_tmi2020": 2}[name]
+    for row in combined:
+        assert recipes[row].sampling.augment == recipes["cross_entropy"].sampling.augment
+
+
+def test_the_notes_say_what_is_not_the_authors_on_kits(tables):
+    text = " ".join(tables["kits_tmi2020"].spec.notes)
+    assert "Of two kidneys only the larger is kept" in text
+    assert "Optimizer, schedule, patch, intensity window, augmentation and sampling are not the authors'" in text
