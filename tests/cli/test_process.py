@@ -17,6 +17,17 @@ COMMAND = (sys.executable, "-m", "segkit")
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
+def heed_interrupts() -> None:
+    """A suite that runs in the background ignores SIGINT, and its children would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def begun(*arguments: str) -> subprocess.Popen:
+    """The command as a process that hears Ctrl-C."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, **pipes, preexec_fn=heed_interrupts)
+
+
 def steps_of(run: Path) -> list[int]:
     log = run / "log.jsonl"
     lines = log.read_text().splitlines(keepends=True) if log.exists() else []
@@ -25,8 +36,7 @@ def steps_of(run: Path) -> list[int]:
 
 def stopped(number: int, run: Path, more_than: int, *options: str) -> tuple[int, str, str]:
     """Train until there are more steps than these, send the signal; exit status, stdout, stderr."""
-    command = [*COMMAND, "train", *options, "--run", str(run), "--device", "cpu"]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with begun("train", *options, "--run", str(run), "--device", "cpu") as process:
         while len(steps_of(run)) <= more_than and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(number)
@@ -56,8 +66,7 @@ def test_a_signal_stops_after_a_checkpoint_and_the_run_goes_on(place):
 
 def test_two_signals_a_few_milliseconds_apart_are_one(place):
     run = place / "run"
-    command = [*COMMAND, "train", "r.yaml", "train.steps=100000", "train.validate_every=null", "--run", str(run), "--device", "cpu"]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with begun("train", "r.yaml", "train.steps=100000", "train.validate_every=null", "--run", str(run), "--device", "cpu") as process:
         while not steps_of(run) and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)  # of a terminal to the process group
@@ -71,8 +80,7 @@ def test_two_signals_a_few_milliseconds_apart_are_one(place):
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_also_where_no_checkpoint_can_be_written(place, number, expected):
     run = place / "run"
-    command = [*COMMAND, "train", "r.yaml", "train.steps=100000", "train.validate_every=null", "--run", str(run), "--device", "cpu"]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with begun("train", "r.yaml", "train.steps=100000", "train.validate_every=null", "--run", str(run), "--device", "cpu") as process:
         while not steps_of(run) and process.poll() is None:
             time.sleep(0.05)
         (run / "checkpoints/last.pt").mkdir()
