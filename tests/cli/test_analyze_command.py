@@ -54,6 +54,16 @@ def test_logits_of_a_run_are_written_and_summed_up(run, segkit):
     assert said.out.endswith(f"analysis: {run}/analysis: logits.npz, shift.csv, logits.png\n")
 
 
+def test_scans_that_came_after_the_training_are_not_taken_for_training_cases(here, place, segkit):
+    for name in ("Late_1", "Late_2", "Late_3"):
+        for path in (place / "data/Phantom_000").iterdir():
+            (place / "data" / name).mkdir(exist_ok=True)
+            shutil.copy(path, place / "data" / name / path.name.replace("Phantom_000", name))
+    said = segkit("analyze", here, "--only", "logits", "--device", "cpu")
+    assert (said.status, said.err) == (0, "")
+    assert row_of(here / "analysis/shift.csv")["training_cases"] == "3"
+
+
 def test_a_second_call_gives_the_same_without_inference(run, segkit):
     first = segkit("analyze", run, "--only", "logits", "--device", "cpu")
     files = {name: (run / "analysis" / name).read_bytes() for name in LOGIT_FILES}
