@@ -167,7 +167,7 @@ def analyze_maps(session: Session, maps: "Maps", labels: Path, split_file: Path 
     findings.note(name, failed)
     output.mkdir(parents=True, exist_ok=True)
     write_sample(output / "logits.npz", sample)
-    findings.written.append(output / "logits.npz")
+    findings.add([output / "logits.npz"])
     findings.show([findings.render(output, name, sample, sample.classes[1:])])
     findings.close()
 
