@@ -68,7 +68,9 @@ FIGURES = (
     Kind(
         "analysis/embeddings_gap_vs_recall.png",
         "Features that do not carry over, and lost recall",
-        "A dot a class: how well its features match between training and test cases, against the recall that it loses on the latter.",
+        "A dot a class: how well its features match between training and test cases, against the recall that it loses on the latter."
+        " Filled dots are of all its voxels, hollow ones of those that were recognized. The share beyond the training range grows as"
+        " training cases get fewer even where nothing is wrong, so only runs with the same numbers of cases compare.",
     ),
     Kind(
         "analysis/progress_curves.png",
