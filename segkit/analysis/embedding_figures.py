@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from segkit.analysis.embedding_comparison import Comparison, Match, Portrait
+from segkit.analysis.embedding_comparison import Comparison, Group, Match, Portrait
 from segkit.analysis.observe import SPLITS, Split
 from segkit.config.atomic import atomic
+from segkit.statistics.bootstrap import ENOUGH, FEW
 
 # matplotlib's, which is imported where something is drawn
 Figure: TypeAlias = Any
@@ -104,8 +105,9 @@ def train_test_magnitude(comparison: Comparison, name: str) -> Figure:
         right.axhline(0, color=GRAY, linewidth=0.8)
         chance = f"J = {test.overlap:.2f} ({comparison.chance:.2f} by chance)"
         seen = [comparison.portraits["centered", split, "all", index].cases for split in SPLITS]
-        ratios = f"r of all voxels = {_ratio(everything)}, of tp {match.ratio:.2f}"
-        left.set_title(f"{_plain(structure)}: {seen[0]} and {seen[1]} cases\n{ratios}, {chance} for tp", size=8)
+        few = f" ({FEW})" * _few(comparison, "all", index)
+        ratios = f"r of all voxels = {_ratio(everything)}{few}, of tp {match.ratio:.2f}"
+        left.set_title(f"{_plain(structure)}: {seen[0]} and {seen[1]} cases\n{ratios}\n{chance} for tp", size=8)
         right.set_title(f"{_plain(structure)}: test - training", size=8)
         left.set_ylabel("mean embedding", size=8)
         for axes in (left, right):
@@ -193,14 +195,20 @@ def _figure(comparison: Comparison, title: str, width: float, height: float, *no
     figure = matplotlib.figure.Figure(figsize=(max(width, 7), height), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(_plain(title))
+    few = any(_few(comparison, group, index) for group in ("tp", "all") for index in range(len(comparison.classes)))
     facts = (
         f"{comparison.cases['training']} training cases, {comparison.cases['test']} test cases",
         f"K = {comparison.k} of D = {comparison.channels} channels, chance level K / D = {comparison.chance:.2f}",
-        *notes,
+        *(f"{note} ({FEW})" if few and note == INTERVALS else note for note in notes),
     )
     caveat = "weights centered over classes; channel indices mean nothing in another network"
     figure.supxlabel("\n".join(["; ".join(facts), caveat, *lines]), fontsize=8)
     return figure
+
+
+def _few(comparison: Comparison, group: Group, index: int) -> bool:
+    """Whether a class has intervals, but from so few cases that they are not of 95 %."""
+    return 2 <= min(comparison.portraits["centered", split, group, index].cases for split in SPLITS) < ENOUGH
 
 
 def _portrait(comparison: Comparison, split: Split, index: int) -> Portrait:

@@ -164,4 +164,14 @@ def test_headlines_are_of_all_voxels_and_the_recognized_ones_are_hollow_beside_t
     for structure, every, recognized in zip(comparison.classes, matches["all"], matches["tp"], strict=True):
         (title,) = [each for each in titles if each.startswith(f"{structure}: 4 and 3 cases")]
         assert f"r of all voxels = {every.ratio:.2f} [" in title
-        assert f"of tp {recognized.ratio:.2f}, " in title
+        assert f"of tp {recognized.ratio:.2f}\n" in title
+
+
+@pytest.mark.parametrize(("training", "test", "few"), [(6, 6, False), (5, 6, True), (6, 5, True), (6, 1, False)])
+def test_intervals_of_few_cases_are_said_to_be_less(training, test, few):
+    comparison = seen(("background", "edema"), training, test).compare()
+    for stem in ("train_test_magnitude", "gap_vs_recall"):
+        figure = FIGURES[stem](comparison, "run")
+        assert ("95 % CI by bootstrap over cases (few cases: less than 95 %)" in figure.get_supxlabel()) is few
+    titles = [axes.get_title() for axes in FIGURES["train_test_magnitude"](comparison, "run").axes]
+    assert sum("] (few cases: less than 95 %), of tp" in title for title in titles) == 2 * few
