@@ -43,8 +43,10 @@ def range_gap(training: np.ndarray, test: np.ndarray) -> float:
         [max(0, low_training - low_test) + max(0, high_test - high_training)] / (high_training - low_training)
 
     low, high: the 0.1 and 99.9 % quantiles of a channel. training, test: [n, D] of the same n, since the range of a sample grows with n.
-    Samples of one law have a gap too, which falls with n. Channels that are constant in training are left out. NaN where none is left, or
-    without voxels.
+    Samples of one law have a gap too, which falls with n, and grows as training cases get fewer, since few cases span less of what is
+    possible: of a hippocampus network, 4 against 20 training cases dealt at random had 0.111 against 0.066 for one class. So only runs
+    with the same numbers of training and of test cases compare. Channels that are constant in training are left out.
+    NaN where none is left, or without voxels.
     """
     if not len(training) or not len(test):
         return np.nan

@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from segkit.analysis.embedding_comparison import Comparison, Match, Portrait
+from segkit.analysis.embedding_comparison import Comparison, Group, Match, Portrait
 from segkit.analysis.observe import SPLITS, Split
 from segkit.config.atomic import atomic
+from segkit.statistics.bootstrap import ENOUGH, FEW
 
 # matplotlib's, which is imported where something is drawn
 Figure: TypeAlias = Any
@@ -20,6 +21,12 @@ COLORS: dict[Split, str] = {"training": "#0072B2", "test": "#D55E00"}  # apart f
 LIGHT, GRAY = "#56B4E9", "0.45"
 CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 INTERVALS = "bars: 95 % CI by bootstrap over cases"
+SURVIVORS = (
+    "tp: voxels that were recognized, so of test cases those whose features carried over: r of tp may be near 1 where r of all is not"
+)
+RANGE = (
+    "the share beyond the range grows as training cases get fewer, even where nothing is wrong: compare runs with the same numbers of cases"
+)
 
 
 def draw_all(folder: Path, comparison: Comparison, name: str) -> list[Path]:
@@ -83,20 +90,24 @@ def topk_frequency(comparison: Comparison, name: str) -> Figure:
 
 def train_test_magnitude(comparison: Comparison, name: str) -> Figure:
     """What each channel of a class adds to its logit in training and in test, and the difference."""
-    figure = _figure(comparison, f"{name}: embeddings in training and test", 11, 1.5 + 1.9 * len(comparison.classes), INTERVALS)
+    height = 1.5 + 1.9 * len(comparison.classes)
+    figure = _figure(comparison, f"{name}: embeddings in training and test", 11, height, INTERVALS, lines=(SURVIVORS,))
     rows = figure.subplots(len(comparison.classes), 2, squeeze=False)
     for index, (structure, (left, right)) in enumerate(zip(comparison.classes, rows, strict=True)):
         top, match = comparison.top["centered", index], comparison.matches["centered", "tp", index]
+        everything = comparison.matches["centered", "all", index]
         places, training, test = np.arange(len(top)), *(_portrait(comparison, split, index) for split in SPLITS)
         for offset, split, portrait in zip((-0.2, 0.2), SPLITS, (training, test), strict=True):
             left.bar(places + offset, portrait.magnitude[top], 0.4, color=COLORS[split], label=f"{split}, tp")
-        everything = comparison.matches["centered", "all", index]
         for offset, group, marker, change in ((-0.12, "tp", "o", match), (0.12, "all", "D", everything)):
             style = {"color": "black", "mfc": "white" if group == "tp" else "black", "markersize": 4}
             _dots(right, places + offset, change.shift[top], change.interval[top], fmt=marker, label=f"difference, {group}", **style)
         right.axhline(0, color=GRAY, linewidth=0.8)
         chance = f"J = {test.overlap:.2f} ({comparison.chance:.2f} by chance)"
-        left.set_title(f"{_plain(structure)}: {training.cases} and {test.cases} cases, r = {_ratio(match)}, {chance}", size=8)
+        seen = [comparison.portraits["centered", split, "all", index].cases for split in SPLITS]
+        few = f" ({FEW})" * _few(comparison, "all", index)
+        ratios = f"r of all voxels = {_ratio(everything)}{few}, of tp {match.ratio:.2f}"
+        left.set_title(f"{_plain(structure)}: {seen[0]} and {seen[1]} cases\n{ratios}\n{chance} for tp", size=8)
         right.set_title(f"{_plain(structure)}: test - training", size=8)
         left.set_ylabel("mean embedding", size=8)
         for axes in (left, right):
@@ -136,19 +147,29 @@ def diversity(comparison: Comparison, name: str) -> Figure:
 
 
 def gap_vs_recall(comparison: Comparison, name: str) -> Figure:
-    """How well the embeddings of a class match, and how far its test features reach out, against the recall it loses. A dot a class."""
-    figure = _figure(comparison, f"{name}: match of test and training against lost recall", 11, 5, INTERVALS)
+    """How well the embeddings of a class match, and how far its test features reach out, against the recall it loses. A dot a class.
+
+    Filled: all voxels of the class. Hollow: those that were recognized (tp), which match better than the class does.
+    """
+    figure = _figure(comparison, f"{name}: match of test and training against lost recall", 11, 5.3, INTERVALS, lines=(SURVIVORS, RANGE))
     left, right = figure.subplots(1, 2)
     for index, structure in enumerate(comparison.classes):
-        match = comparison.matches["centered", "tp", index]
+        match, recognized = (comparison.matches["centered", group, index] for group in ("all", "tp"))
         lost = np.array([comparison.recall["training", index] - comparison.recall["test", index]])
-        ratio, gap = np.array([match.ratio]), np.array([match.range_gap])
-        _dots(left, lost, ratio, match.ratio_interval[None], label=_plain(structure), linestyle="", **_style(index))
-        right.plot(lost, gap, linestyle="", **_style(index))
+        _dots(left, lost, np.array([match.ratio]), match.ratio_interval[None], label=_plain(structure), linestyle="", **_style(index))
+        right.plot(lost, [match.range_gap], linestyle="", **_style(index))
+        left.plot(lost, [recognized.ratio], linestyle="", mfc="none", markersize=9, **_style(index))
+        right.plot(lost, [recognized.range_gap], linestyle="", mfc="none", markersize=9, **_style(index))
     left.axhline(1, color=GRAY, linewidth=0.8)
-    left.set_ylabel("r: test / training magnitude\nof the class's channels (tp voxels)")
-    equal = max(_portrait(comparison, split, index).equal for split in SPLITS for index in range(len(comparison.classes)))
-    right.set_ylabel(f"test features beyond the training range,\nas a share of it ({equal:,} tp voxels each)")
+    left.set_ylabel("r: test / training magnitude of the class's channels\n(filled: all voxels; hollow: tp voxels)")
+    equal = {
+        group: max(
+            comparison.portraits["centered", split, group, index].equal for split in SPLITS for index in range(len(comparison.classes))
+        )
+        for group in ("all", "tp")
+    }
+    counts = f"filled: {equal['all']:,} voxels each;", f"hollow: {equal['tp']:,} tp voxels each"
+    right.set_ylabel(f"test features beyond the training range,\nas a share of it ({counts[0]}\n{counts[1]})")
     for axes in (left, right):
         axes.axvline(0, color=GRAY, linewidth=0.8)
         axes.set_xlabel("recall in training - recall in test")
@@ -166,22 +187,28 @@ FIGURES: dict[str, Callable[[Comparison, str], Figure]] = {
 }
 
 
-def _figure(comparison: Comparison, title: str, width: float, height: float, *notes: str) -> Figure:
-    """An empty figure (size in inches) with a title, and what holds for all of them below."""
+def _figure(comparison: Comparison, title: str, width: float, height: float, *notes: str, lines: Sequence[str] = ()) -> Figure:
+    """An empty figure (size in inches) with a title, and what holds for all of them below, with notes and lines of its own."""
     import matplotlib.figure
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = matplotlib.figure.Figure(figsize=(max(width, 7), height), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(_plain(title))
+    few = any(_few(comparison, group, index) for group in ("tp", "all") for index in range(len(comparison.classes)))
     facts = (
         f"{comparison.cases['training']} training cases, {comparison.cases['test']} test cases",
         f"K = {comparison.k} of D = {comparison.channels} channels, chance level K / D = {comparison.chance:.2f}",
-        *notes,
+        *(f"{note} ({FEW})" if few and note == INTERVALS else note for note in notes),
     )
     caveat = "weights centered over classes; channel indices mean nothing in another network"
-    figure.supxlabel("; ".join(facts) + "\n" + caveat, fontsize=8)
+    figure.supxlabel("\n".join(["; ".join(facts), caveat, *lines]), fontsize=8)
     return figure
+
+
+def _few(comparison: Comparison, group: Group, index: int) -> bool:
+    """Whether a class has intervals, but from so few cases that they are not of 95 %."""
+    return 2 <= min(comparison.portraits["centered", split, group, index].cases for split in SPLITS) < ENOUGH
 
 
 def _portrait(comparison: Comparison, split: Split, index: int) -> Portrait:

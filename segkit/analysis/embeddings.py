@@ -37,6 +37,9 @@ class Embeddings:
        they are; means, covariances and participation ratios of the features do not.
     3. Channel 7 of one trained network has nothing to do with channel 7 of another. Between networks compare counts and sorted values;
        indices only within a network, between its classes or its splits.
+    4. Voxels that were recognized (`tp`) are those whose features carried over: where a class is lost in test cases, they match
+       all the same. How well a class matches is told by the ratio r of `all` its voxels; that of `tp` tells of the survivors alone.
+    5. The range gap grows as training cases get fewer, see `channels.range_gap`.
 
     What is kept does not grow with the number of volumes, but for the mean feature vector of every case, class and outcome: 4 D bytes each.
     While a case is looked at, up to twice as many of its voxels as count are in memory.

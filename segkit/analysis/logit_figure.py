@@ -12,6 +12,7 @@ from segkit.analysis.logits import LogitSample
 from segkit.analysis.observe import SPLITS, Split
 from segkit.analysis.shift import Shift
 from segkit.config.atomic import atomic
+from segkit.statistics.bootstrap import ENOUGH, FEW
 
 Axes = Any  # matplotlib's, which is imported where something is drawn
 Artist = Any
@@ -77,11 +78,12 @@ def arrow(shift: Shift, digits: int) -> str:
 
 
 def shift_text(shift: Shift) -> str:
-    """`-1.08 (95 %: -1.50 to -0.70)`, as far as it is known."""
+    """`-1.08 (95 %: -1.50 to -0.70)`, as far as it is known; of few cases `-1.08 (95 %: -1.50 to -0.70) (few cases: less than 95 %)`."""
     if shift.difference is None:
         return "n/a"
     bounds = "no interval of one case" if shift.interval is None else f"95 %: {shift.interval.low:+.2f} to {shift.interval.high:+.2f}"
-    return f"{shift.difference:+.2f} ({bounds})"
+    few = shift.interval is not None and min(shift.training.cases, shift.test.cases) < ENOUGH
+    return f"{shift.difference:+.2f} ({bounds})" + f"\n({FEW})" * few
 
 
 def number(value: float | None, digits: int) -> str:
@@ -103,7 +105,7 @@ def draw_logits(path: Path, views: Sequence[View], classes: Sequence[str]) -> No
     x, y = edges([panel for row in grid for panel in row])
     width = max(INCHES, NARROWEST / len(grid[0]))
     height = width * float(np.clip(np.ptp(y) / np.ptp(x), 0.6, 1.6))
-    figure = Figure(figsize=(width * len(grid[0]), (height + 0.6) * len(grid) + 0.8), layout="compressed")
+    figure = Figure(figsize=(width * len(grid[0]), (height + 0.8) * len(grid) + 0.8), layout="compressed")
     FigureCanvasAgg(figure)
     panels = figure.subplots(len(grid), len(grid[0]), squeeze=False, sharex=True, sharey=True)
     for at_row, row in enumerate(grid):

@@ -8,12 +8,15 @@ import torch
 
 from segkit.analysis.logits import Logits, LogitSample, read_sample, write_sample
 from segkit.analysis.mark import mark_of
-from segkit.analysis.observe import SPLITS, Observer, Split, observe
-from segkit.config.errors import SegkitError
+from segkit.analysis.observe import Observer, Split, observe
+from segkit.config.errors import InputError, SegkitError
+from segkit.datasets.document import read_object
+from segkit.engine.cohort import reach, store_settings
 from segkit.engine.console import Console
-from segkit.engine.run import Run
+from segkit.engine.run import Record, Run
 from segkit.engine.weights import Trained, load_weights
 from segkit.volume.case import CaseFiles
+from segkit.volume.store import Store
 
 Failed = list[tuple[str, SegkitError]]  # cases with what stopped them
 
@@ -29,14 +32,18 @@ class Subject:
     device: torch.device
 
     @classmethod
-    def load(cls, path: Path, name: str, device: torch.device, accept_sform: bool = False) -> "Subject":
-        """From a run folder. Raises InputError where it has no weights, or its data set is not where the recipe says."""
+    def load(cls, path: Path, name: str, device: torch.device, console: Console, accept_sform: bool = False) -> "Subject":
+        """From a run folder. Its training cases are those that it was trained on, whatever the data folder holds by now.
+
+        Raises InputError where it has no weights, its data set is not where the recipe says, or the sides of the split are no longer those
+        of the training.
+        """
         trained = load_weights(path, device)
+        cases = _cases(Run(path), trained, console)
         if accept_sform:
             dataset = trained.recipe.dataset.model_copy(update={"accept_sform": True})
             trained = replace(trained, recipe=trained.recipe.model_copy(update={"dataset": dataset}))
-        splits = trained.recipe.dataset.splits()
-        return cls(name, Run(path), trained, {split: getattr(splits, split) for split in SPLITS}, device)
+        return cls(name, Run(path), trained, cases, device)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -76,6 +83,55 @@ class Subject:
         sample = read_sample(self.archive)
         whole = sample is not None and all(set(sample.holds(split)) == {files.id for files in each} for split, each in self.cases.items())
         return sample if whole and sample is not None and sample.mark == mark else None
+
+
+def _cases(run: Run, trained: Trained, console: Console) -> dict[Split, tuple[CaseFiles, ...]]:
+    """Those that the run was trained on, as it noted them, and the test cases of its recipe, none of which it may have seen."""
+    dataset, facts = trained.recipe.dataset, read_object(run.provenance) if run.provenance.exists() else {}
+    splits, noted = dataset.splits(), _noted(run, facts)
+    if noted is None:
+        margin = reach(trained.network, trained.recipe.sampling.patch_shape)
+        seen = (*splits.training, *splits.validation)
+        if facts.get("data") != Store.locate(seen, Path(), store_settings(trained.recipe, margin)).digest:
+            console.say(
+                f"notice: {run.path} does not say which cases it was trained on, and the data or their place have changed since:"
+                " those that its recipe trains on today count as its training cases"
+            )
+        return {"training": splits.training, "test": splits.test}
+    leaked = sorted({files.id for files in splits.test} & {*noted["training"], *noted["validation"]})
+    if leaked:
+        raise InputError(
+            "SK-A017",
+            "cases that the run was trained or validated on are test cases now",
+            where=dataset.root,
+            expected="the split of the training",
+            got=", ".join(leaked),
+            remedy="restore the data folder, or the split file, of the training",
+        )
+    there = {files.id: files for files in dataset.find() if files.label is not None}
+    gone = [case for case in noted["training"] if case not in there]
+    if gone:
+        raise InputError(
+            "SK-A018",
+            "cases that the run was trained on are gone, or have no label",
+            where=dataset.root,
+            expected=f"all {len(noted['training'])} training cases",
+            got=f"none of the name {', '.join(gone)}",
+            remedy="bring them back",
+        )
+    return {"training": tuple(there[case] for case in noted["training"]), "test": splits.test}
+
+
+def _noted(run: Run, facts: Record) -> dict[str, list[str]] | None:
+    """Ids of the cases by side, those of a resumed run together; None where the run began without noting them."""
+    if "cases" not in facts:
+        return None
+    try:
+        cases = [each["cases"] for each in (facts, *facts.get("resumed", ())) if "cases" in each]
+        return {side: list(dict.fromkeys(str(case) for each in cases for case in each[side])) for side in ("training", "validation")}
+    except (TypeError, KeyError, AttributeError) as error:
+        expected = "what segkit train writes"
+        raise InputError("SK-A019", "the provenance is damaged", where=run.provenance, expected=expected, got=str(error)) from None
 
 
 def drawn(subjects: Sequence[Subject]) -> list[str]:

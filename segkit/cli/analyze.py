@@ -14,6 +14,7 @@ from segkit.cli.train import Device
 if TYPE_CHECKING:
     from segkit.analysis.external import Maps
     from segkit.analysis.subject import Subject
+    from segkit.engine.console import Console
 
 
 class Analysis(StrEnum):
@@ -134,7 +135,7 @@ def analyze_runs(session: Session, paths: Sequence[Path], request: Request) -> N
     check_runs(paths)
     check_output(paths, request)
     wanted, names = request.wanted, names_of(paths)
-    subjects = loaded(paths, names, request)
+    subjects = loaded(paths, names, request, session.console)
     findings, views, measured = Findings(session), [], []
     if Analysis.PROGRESS in wanted:
         for path, name in zip(paths, names, strict=True):
@@ -166,7 +167,7 @@ def analyze_maps(session: Session, maps: "Maps", labels: Path, split_file: Path 
     findings.note(name, failed)
     output.mkdir(parents=True, exist_ok=True)
     write_sample(output / "logits.npz", sample)
-    findings.written.append(output / "logits.npz")
+    findings.add([output / "logits.npz"])
     findings.show([findings.render(output, name, sample, sample.classes[1:])])
     findings.close()
 
@@ -193,7 +194,7 @@ def check_output(paths: Sequence[Path], request: Request) -> None:
         )
 
 
-def loaded(paths: Sequence[Path], names: Sequence[str], request: Request) -> "list[Subject]":
+def loaded(paths: Sequence[Path], names: Sequence[str], request: Request, console: "Console") -> "list[Subject]":
     """The runs, before anything is computed of any; none where only their logs are read."""
     from segkit.analysis.subject import Subject
     from segkit.engine.device import choose_device
@@ -201,7 +202,7 @@ def loaded(paths: Sequence[Path], names: Sequence[str], request: Request) -> "li
     if request.wanted == {Analysis.PROGRESS}:
         return []
     device = choose_device(request.device)
-    subjects = [Subject.load(path, name, device, request.accept_sform) for path, name in zip(paths, names, strict=True)]
+    subjects = [Subject.load(path, name, device, console, request.accept_sform) for path, name in zip(paths, names, strict=True)]
     if request.output is not None:
         check_alike(subjects)
     return subjects

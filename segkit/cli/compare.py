@@ -89,6 +89,10 @@ def notes(comparison: "Comparison") -> list[str]:
     used = {pair.test for pair in pairs}
     said = [_who("A, the reference", reference), *(_who("B", method) for method in others)]
     said.append("n: cases with a value in A and in B; out: cases left out since one of them has none")
+    if any(pair.dropped for pair in pairs):
+        said.append(
+            "  out: where A or B found nothing, or had nothing to find; means are over the cases that both found, usually the easier ones"
+        )
     said += [text for method in comparison.methods for text in _partial(method, comparison)]
     if any(pair.interval for pair in pairs):
         said.append(f"[low, high]: {100 * CONFIDENCE:g} % interval of the mean difference, from {DRAWS:,} resamples of the cases")

@@ -49,7 +49,7 @@ def add_to(app: typer.Typer) -> None:
         if not session.quiet:
             show(summarize(rows))
         findings = Findings(session)
-        findings.show(findings.look(Subject.load(run.path, run.name, device), VOXELS, embedded=False))
+        findings.show(findings.look(Subject.load(run.path, run.name, device, session.console), VOXELS, embedded=False))
         findings.close()
         console.say(f"report: {run.report} ({write_report(run, run.report, console)})")
 

@@ -37,6 +37,13 @@ class Findings:
                 report(error, f"{case} of {name}")
             self.bad[name, case] = None
 
+    def add(self, paths: Sequence[Path], sha256: str | None = None) -> None:
+        """Files that were written. sha256: of the weights they are of; None where they are not of a single network trained here."""
+        from segkit.analysis.mark import note_weights
+
+        note_weights(paths, sha256)
+        self.written += paths
+
     def follow(self, run: "Run", name: str, must: bool) -> None:
         """The course of training. must: it was asked for by name; else a run that was not monitored is no mistake."""
         from segkit.analysis.progress import write_progress
@@ -59,21 +66,22 @@ class Findings:
         self.note(subject.name, failed)
         folder, views = subject.run.analysis, []
         if sample is not None:
-            self.written.append(subject.archive)
-            views.append(replace(self.render(folder, subject.trained.name, sample, drawn([subject])), name=subject.name))
+            sha256 = subject.trained.sha256
+            self.add([subject.archive], sha256)
+            views.append(replace(self.render(folder, subject.trained.name, sample, drawn([subject]), sha256), name=subject.name))
         for each in embeddings:
-            self.written += write_embeddings(folder, each)
+            self.add(write_embeddings(folder, each), subject.trained.sha256)
         return views
 
-    def render(self, folder: Path, name: str, sample: "LogitSample", classes: Sequence[str]) -> "View":
-        """Table and figure of one model's logits. classes: to draw."""
+    def render(self, folder: Path, name: str, sample: "LogitSample", classes: Sequence[str], sha256: str | None = None) -> "View":
+        """Table and figure of one model's logits. classes: to draw. sha256: of the weights, where the model was trained here."""
         from segkit.analysis.logit_figure import View, draw_logits
         from segkit.analysis.shift import shifts, write_shifts
 
         view = View(name, sample, shifts(sample))
         write_shifts(folder / "shift.csv", [(name, view.shifts)])
         draw_logits(folder / "logits.png", [view], classes)
-        self.written += [folder / "shift.csv", folder / "logits.png"]
+        self.add([folder / "shift.csv", folder / "logits.png"], sha256)
         return view
 
     def perform(self, subject: "Subject") -> "list[Performance]":
@@ -89,7 +97,7 @@ class Findings:
             write_performance(path, entries)
         else:
             self.console.say(f"performance of {subject.name}: as measured before")
-        self.written.append(path)
+        self.add([path], subject.trained.sha256)
         return [replace(entry, run=subject.name) for entry in entries]
 
     def together(self, folder: Path, subjects: "Sequence[Subject]", views: "Sequence[View]", measured: "Sequence[Performance]") -> None:
@@ -104,15 +112,15 @@ class Findings:
         if views:
             write_shifts(folder / "shift.csv", [(view.name, view.shifts) for view in views])
             draw_logits(folder / "logits.png", views, drawn(subjects))
-            self.written += [folder / "shift.csv", folder / "logits.png"]
+            self.add([folder / "shift.csv", folder / "logits.png"])
         if measured:
             write_performance(folder / "performance.csv", measured)
-            self.written.append(folder / "performance.csv")
+            self.add([folder / "performance.csv"])
             if len({entry.training_cases for entry in measured}) > 1:
                 others = differences([subject.trained.recipe for subject in subjects])
                 note = f"the runs differ in {', '.join(others)} too" if others else ""
                 draw_performance(folder / "performance.png", measured, drawn(subjects), note)
-                self.written.append(folder / "performance.png")
+                self.add([folder / "performance.png"])
             else:
                 self.console.say("no figure of performance: all runs have the same number of training cases")
 

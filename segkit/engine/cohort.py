@@ -42,6 +42,11 @@ class Cohort:
         """Of every preprocessed training and validation case."""
         return self.store.digest
 
+    @property
+    def ids(self) -> dict[str, list[str]]:
+        """Of the cases, by side."""
+        return {"training": [files.id for files in self.training], "validation": [files.id for files in self.validation]}
+
 
 def reach(network: Network, shape: Shape) -> int:
     """How far the network's lattices may reach beyond its output, in voxels, whatever the output's shape.

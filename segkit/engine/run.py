@@ -6,7 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +38,7 @@ class Run:
 
     @property
     def provenance(self) -> Path:
-        """Versions, commit, device, data hash and command."""
+        """Versions, commit, device, data hash, cases and command."""
         return self.path / "provenance.json"
 
     @property
@@ -208,8 +208,8 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def provenance(device: str, data_hash: str) -> Record:
-    """Where a result comes from: versions, commit, hardware, data, command, time."""
+def provenance(device: str, data_hash: str, cases: Mapping[str, Sequence[str]]) -> Record:
+    """Where a result comes from: versions, commit, hardware, data, command, time. cases: ids by side, `training` and `validation`."""
     packages = ("segkit", "torch", "monai", "numpy", "nibabel", "scipy", "pydantic")
     return {
         "command": sys.argv,
@@ -222,6 +222,7 @@ def provenance(device: str, data_hash: str) -> Record:
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.machine()}",
         "data": data_hash,
+        "cases": {side: list(ids) for side, ids in cases.items()},
     }
 
 

@@ -46,7 +46,7 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
     if not resumed:  # only now: what the data or the recipe lack is found without a trace
         run.create(dump(recipe))
     describe_model(run, recipe)
-    if not run.note_origin(provenance(describe_device(device), cohort.data_hash)):
+    if not run.note_origin(provenance(describe_device(device), cohort.data_hash, cohort.ids)):
         console.say("the data or their preprocessing have changed since this run began: its losses will not be those of an undisturbed run")
     parameters = sum(p.numel() for p in progress.network.parameters())
     console.say(

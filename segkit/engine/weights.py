@@ -95,6 +95,17 @@ def load_weights(folder: Path, device: torch.device) -> Trained:
     return Trained(folder.resolve().name, placed(network, device).eval(), recipe, facts["step"], facts["sha256"])
 
 
+def stored_sha256(run: Run) -> str | None:
+    """Of the weights that a run has now, as their file says; None where there are none, or none that can be read."""
+    if not run.weights.is_file():
+        return None
+    try:
+        with safe_open(run.weights, framework="pt") as stored:
+            return str(json.loads((stored.metadata() or {})["segkit"])["sha256"])
+    except (json.JSONDecodeError, KeyError, TypeError, SafetensorError):
+        return None
+
+
 def _recipe(value: dict[str | int, Any], path: Path) -> Recipe:
     try:
         return parse(Recipe, Document(value, {(): Origin(str(path), None, path.parent)}))

@@ -23,7 +23,7 @@ from segkit.engine.run import Run
 from segkit.recipe import Recipe, read
 from segkit.report import facts
 from segkit.report.curves import charts
-from segkit.report.figures import figures, tables
+from segkit.report.figures import figures, outdated, tables
 from segkit.report.history import read_history
 from segkit.report.overlay import MARGIN_MM, Look, Panel, look_at, panels
 from segkit.report.scores import Scores, title_of
@@ -168,6 +168,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "has_predictions": run.predictions.is_dir(),
         "figures": figures(run),
         "tables": tables(run),
+        "outdated": outdated(run),
         "command": shlex.quote(str(run.path)),
         "made": time.strftime("%Y-%m-%d"),
         "version": version("segkit"),

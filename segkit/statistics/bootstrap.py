@@ -30,6 +30,7 @@ Values = Sequence[float] | np.ndarray  # one a case, finite
 DRAWS = 10_000
 CONFIDENCE = 0.95
 ENOUGH = 6  # cases from which on the range of the values covers the mean with 95 %
+FEW = f"few cases: less than {100 * CONFIDENCE:g} %"  # said of an interval of fewer
 
 
 @dataclass(frozen=True)

@@ -143,3 +143,35 @@ def test_files_are_written_whatever_is_missing(tmp_path, training, test, present
     empty = [row for row in table(tmp_path / "embeddings.csv") if row["n"] == "0"]
     assert len(empty) >= 12
     assert {row[cell] for row in empty for cell in ("H", "PR", "share_K", "J", "r", "gap", "recall")} == {""}
+
+
+def test_headlines_are_of_all_voxels_and_the_recognized_ones_are_hollow_beside_them(usual):
+    comparison = usual.compare()
+    matches = {group: [comparison.matches["centered", group, index] for index in range(3)] for group in ("all", "tp")}
+    assert matches["all"][1].ratio != matches["tp"][1].ratio
+    figure = FIGURES["gap_vs_recall"](comparison, "run")
+    left, right = figure.axes
+    for axes, field in ((left, "ratio"), (right, "range_gap")):
+        dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
+        filled, hollow = (
+            [line.get_ydata()[0] for line in dots if (line.get_markerfacecolor() == "none") is side] for side in (False, True)
+        )
+        assert filled == [getattr(match, field) for match in matches["all"]]
+        assert hollow == [getattr(match, field) for match in matches["tp"]]
+    assert "r of tp may be near 1 where r of all is not" in figure.get_supxlabel()
+    assert "grows as training cases get fewer, even where nothing is wrong" in figure.get_supxlabel()
+    titles = [axes.get_title() for axes in FIGURES["train_test_magnitude"](comparison, "run").axes]
+    for structure, every, recognized in zip(comparison.classes, matches["all"], matches["tp"], strict=True):
+        (title,) = [each for each in titles if each.startswith(f"{structure}: 4 and 3 cases")]
+        assert f"r of all voxels = {every.ratio:.2f} [" in title
+        assert f"of tp {recognized.ratio:.2f}\n" in title
+
+
+@pytest.mark.parametrize(("training", "test", "few"), [(6, 6, False), (5, 6, True), (6, 5, True), (6, 1, False)])
+def test_intervals_of_few_cases_are_said_to_be_less(training, test, few):
+    comparison = seen(("background", "edema"), training, test).compare()
+    for stem in ("train_test_magnitude", "gap_vs_recall"):
+        figure = FIGURES[stem](comparison, "run")
+        assert ("95 % CI by bootstrap over cases (few cases: less than 95 %)" in figure.get_supxlabel()) is few
+    titles = [axes.get_title() for axes in FIGURES["train_test_magnitude"](comparison, "run").axes]
+    assert sum("] (few cases: less than 95 %), of tp" in title for title in titles) == 2 * few

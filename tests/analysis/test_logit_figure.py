@@ -97,7 +97,14 @@ def test_the_caption_says_how_much_is_behind_it():
         f"over the boundary {right.training.mean:.3f} → {right.test.mean:.3f}",
         f"margin {margin.training.mean:.2f} → {margin.test.mean:.2f}",
         f"shift of the margin {margin.difference:+.2f} (95 %: {low:+.2f} to {high:+.2f})",
+        "(few cases: less than 95 %)",
     ]
+
+
+@pytest.mark.parametrize(("training", "test", "few"), [(6, 6, False), (5, 6, True), (6, 5, True), (6, 1, False)])
+def test_an_interval_of_few_cases_is_said_to_be_less(training, test, few):
+    caption = Panel(view_of(splits=[("training", training), ("test", test)]), "core", "core").caption()
+    assert caption.endswith("\n(few cases: less than 95 %)") is few
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A run under analysis: one pass for all observers, and a sample that is kept as long as it is this run's."""
 
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -11,10 +12,12 @@ import torch
 from segkit.analysis.logits import Logits
 from segkit.analysis.observe import observe
 from segkit.analysis.subject import Subject, drawn
+from segkit.config.errors import InputError
 from segkit.config.overrides import apply_values
 from segkit.config.yaml import loads
 from segkit.engine.console import Console
 from segkit.engine.run import Run
+from segkit.engine.train import train
 from segkit.engine.weights import Trained
 from segkit.phantom.write import write
 from segkit.recipe import resolve
@@ -163,3 +166,118 @@ def test_rare_classes_are_drawn_or_all_where_none_is_named(subject):
     assert drawn([subject]) == ["edema", "core"]
     assert drawn([rare(subject, "core")]) == ["core"]
     assert drawn([subject, rare(subject, "core"), rare(subject, "core", "edema")]) == ["edema", "core"]
+
+
+@pytest.fixture
+def learned(scans, tmp_path):
+    """A run that was trained on two of its own copies of three scans: `learned(test=1)`, and the folder of the scans."""
+    root = shutil.copytree(scans, tmp_path / "data")
+
+    def make(test=1):
+        recipe = resolve(apply_values(loads(RECIPE.format(root=root), "tiny.yaml"), {"dataset.split.test": test}))
+        return train(recipe, Run(tmp_path / "learned"), device_name="cpu", console=QUIET), root
+
+    return make
+
+
+def add(root, *names):
+    """More scans, each a copy of the first."""
+    for name in names:
+        for path in (root / "Phantom_000").iterdir():
+            (root / name).mkdir(exist_ok=True)
+            shutil.copy(path, root / name / path.name.replace("Phantom_000", name))
+
+
+def ids(subject, split):
+    return [files.id for files in subject.cases[split]]
+
+
+def note(run, **changes):
+    facts = json.loads(run.provenance.read_text()) | changes
+    run.provenance.write_text(json.dumps({key: value for key, value in facts.items() if value is not None}))
+
+
+def loaded(run):
+    return Subject.load(run.path, "tiny", CPU, Console())
+
+
+def test_cases_that_came_after_the_training_are_no_training_cases(learned, capsys):
+    run, root = learned()
+    noted = json.loads(run.provenance.read_text())["cases"]
+    assert (len(noted["training"]), noted["validation"]) == (2, [])
+    before = loaded(run)
+    assert ids(before, "training") == noted["training"]
+    add(root, "Late_1", "Late_2", "Late_3")
+    after = loaded(run)
+    assert len(after.trained.recipe.dataset.splits().training) == 5
+    assert ids(after, "training") == noted["training"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_trained_case_that_became_a_test_case_is_refused(learned):
+    run, root = learned(test=0.34)
+    before = loaded(run)
+    add(root, "More_0", "More_1", "More_2")
+    leaked = sorted({files.id for files in before.trained.recipe.dataset.splits().test} & set(ids(before, "training")))
+    assert leaked == ["Phantom_002"]
+    with pytest.raises(InputError) as error:
+        loaded(run)
+    assert str(error.value) == (
+        f"SK-A017: cases that the run was trained or validated on are test cases now\n  where:    {root}\n"
+        f"  expected: the split of the training\n  got:      {', '.join(leaked)}\n"
+        "  remedy:   restore the data folder, or the split file, of the training"
+    )
+
+
+def test_a_validation_case_that_became_a_test_case_is_refused(learned):
+    run, _ = learned()
+    (case,) = ids(loaded(run), "test")
+    note(run, cases={"training": [], "validation": [case]})
+    with pytest.raises(InputError, match="SK-A017"):
+        loaded(run)
+
+
+def test_a_trained_case_that_is_gone_is_refused(learned):
+    run, root = learned()
+    note(run, cases={"training": [*ids(loaded(run), "training"), "Lost_1", "Lost_2"], "validation": []})
+    with pytest.raises(InputError) as error:
+        loaded(run)
+    assert str(error.value) == (
+        f"SK-A018: cases that the run was trained on are gone, or have no label\n  where:    {root}\n"
+        "  expected: all 4 training cases\n  got:      none of the name Lost_1, Lost_2\n  remedy:   bring them back"
+    )
+
+
+def test_cases_of_a_resumed_run_count_too(learned):
+    run, root = learned()
+    first, *others = ids(loaded(run), "training")
+    facts = json.loads(run.provenance.read_text())
+    run.note_origin(facts | {"cases": {"training": [first, "Late_1"], "validation": []}})
+    add(root, "Late_1")
+    assert ids(loaded(run), "training") == [first, *others, "Late_1"]
+
+
+def test_a_run_that_does_not_say_is_taken_as_before_and_changed_data_are_noticed(learned, capsys):
+    run, root = learned()
+    note(run, cases=None)
+    assert len(ids(loaded(run), "training")) == 2
+    assert capsys.readouterr().out == ""
+    add(root, "Late_1", "Late_2")
+    assert len(ids(loaded(run), "training")) == 4
+    assert capsys.readouterr().out == (
+        f"notice: {run.path} does not say which cases it was trained on, and the data or their place have changed since:"
+        " those that its recipe trains on today count as its training cases\n"
+    )
+    run.provenance.unlink()
+    loaded(run)
+    assert capsys.readouterr().out.startswith("notice: ")
+
+
+def test_damaged_cases_in_the_provenance_are_named(learned):
+    run, _ = learned()
+    note(run, cases={"training": ["a"]})
+    with pytest.raises(InputError) as error:
+        loaded(run)
+    assert str(error.value) == (
+        f"SK-A019: the provenance is damaged\n  where:    {run.provenance}\n  expected: what segkit train writes\n  got:      'validation'"
+    )

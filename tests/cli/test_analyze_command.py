@@ -8,8 +8,12 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import torch
+
+from segkit.engine.weights import load_weights
 
 LOGIT_FILES = {"shift.csv", "logits.npz", "logits.png"}
+NOTE = "made_from.json"
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -43,7 +47,8 @@ def test_logits_of_a_run_are_written_and_summed_up(run, segkit):
     said = segkit("analyze", run, "--only", "logits", "--voxels", 100, "--device", "cpu")
     assert (said.status, said.err) == (0, "")
     assert names_in(run) - before == {"analysis"}
-    assert names_in(run / "analysis") == LOGIT_FILES
+    assert names_in(run / "analysis") == LOGIT_FILES | {NOTE}
+    assert json.loads((run / "analysis" / NOTE).read_text()) == dict.fromkeys(LOGIT_FILES, load_weights(run, torch.device("cpu")).sha256)
     margin, over = (row_of(run / "analysis/shift.csv", quantity=name) for name in ("margin", "over_boundary"))
     assert (margin["run"], margin["training_cases"], margin["test_cases"], margin["low"]) == ("run", "3", "1", "")
     assert int(margin["training_voxels"]) <= 300
@@ -52,6 +57,16 @@ def test_logits_of_a_run_are_written_and_summed_up(run, segkit):
     assert "  no interval: a class in a single case of a side says nothing of other cases\n" in said.out
     assert "up to 100 of a class, at random" in said.out
     assert said.out.endswith(f"analysis: {run}/analysis: logits.npz, shift.csv, logits.png\n")
+
+
+def test_scans_that_came_after_the_training_are_not_taken_for_training_cases(here, place, segkit):
+    for name in ("Late_1", "Late_2", "Late_3"):
+        for path in (place / "data/Phantom_000").iterdir():
+            (place / "data" / name).mkdir(exist_ok=True)
+            shutil.copy(path, place / "data" / name / path.name.replace("Phantom_000", name))
+    said = segkit("analyze", here, "--only", "logits", "--device", "cpu")
+    assert (said.status, said.err) == (0, "")
+    assert row_of(here / "analysis/shift.csv")["training_cases"] == "3"
 
 
 def test_a_second_call_gives_the_same_without_inference(run, segkit):
@@ -84,6 +99,7 @@ def test_all_that_applies_is_done_from_one_call(run, segkit):
     said = segkit("analyze", run, "--device", "cpu", "--quiet")
     assert (said.status, said.out, said.err) == (0, "", "")
     assert names_in(run / "analysis") > LOGIT_FILES | {"performance.csv", "embeddings.csv"}
+    assert set(json.loads((run / "analysis" / NOTE).read_text())) == names_in(run / "analysis") - {NOTE}
     assert "progress.csv" not in names_in(run / "analysis")
 
 
@@ -110,7 +126,7 @@ def test_several_runs_are_shown_together(run, place, segkit):
     )
     assert (said.status, said.err) == (0, "")
     for folder in ("run", "few/run"):
-        assert names_in(place / folder / "analysis") == LOGIT_FILES | {"performance.csv"}
+        assert names_in(place / folder / "analysis") == LOGIT_FILES | {"performance.csv", NOTE}
     assert names_in(place / "both") == {"shift.csv", "logits.png", "performance.csv", "performance.png"}
     assert {row["run"] for row in rows_of(place / "few/run/analysis/shift.csv")} == {"run"}
     names = {f"{place.path.name}/run", "few/run"}

@@ -76,6 +76,7 @@ def test_the_table_and_what_stands_below_it(two):
         "A, the reference: ce_0 (mean of 2 seeds within each case: ce_0, ce_1)",
         "B: more_steps (more_steps)",
         "n: cases with a value in A and in B; out: cases left out since one of them has none",
+        "  out: where A or B found nothing, or had nothing to find; means are over the cases that both found, usually the easier ones",
         "  ce_0 has no dice in some seed, and so none, in cases: tumor 1",
         "[low, high]: 95 % interval of the mean difference, from 10,000 resamples of the cases",
         "  for other cases and these networks: what other seeds would change is not in it",
@@ -111,6 +112,7 @@ def test_many_cases_are_tested_by_ranks_and_the_tests_that_were_taken_are_explai
     assert "sign-flip" not in said
     assert "mm:" not in said
     assert "fewer than" not in said
+    assert "  out: " not in said
 
 
 def test_what_rounds_to_nothing_has_no_minus_and_a_tiny_p_is_not_0(scored):

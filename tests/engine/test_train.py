@@ -270,6 +270,8 @@ def test_provenance_keeps_how_a_run_began_and_adds_how_it_went_on(tiny, tmp_path
     recipe = tiny(train__steps=4)
     run = trained(recipe, tmp_path)
     began = json.loads(run.provenance.read_text())
+    splits = recipe.dataset.splits()
+    assert began["cases"] == {"training": [files.id for files in splits.training], "validation": [files.id for files in splits.validation]}
     assert run.note_origin(began) is True
     assert run.note_origin(began | {"data": "other"}) is False
     facts = json.loads(run.provenance.read_text())

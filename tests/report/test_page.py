@@ -8,10 +8,13 @@ import shutil
 from itertools import pairwise
 
 import pytest
+import torch
 
+from segkit.analysis.mark import note_weights
 from segkit.config.errors import InputError
 from segkit.engine.console import Console
 from segkit.engine.run import Run
+from segkit.engine.weights import save_weights, stored_sha256
 from segkit.report import page as page_module
 from segkit.report.figures import PNG
 from segkit.report.page import examples, gather, number, render, strict_json, write_report
@@ -246,3 +249,22 @@ def test_a_page_is_written_whole_or_not_at_all(whole, tmp_path):
 @pytest.mark.parametrize(("value", "unit", "text"), [(None, "", "–"), (0.12345, "", "0.123"), (12.345, "mm", "12.3"), (1.0, "", "1.000")])
 def test_fractions_have_three_digits_and_millimeters_one(value, unit, text):
     assert number(value, unit) == text
+
+
+def test_analyses_of_other_weights_are_left_out_with_the_command_that_makes_them_again(whole, parsed):
+    assert parsed(whole.page()).words().count("Which weights it was made from is not known.") == 2
+    files = [whole.run.analysis / name for name in ("logits.png", "shift.csv")]
+    save_weights(whole.run, torch.nn.Linear(2, 2), 1)
+    note_weights(files[:1], stored_sha256(whole.run))
+    note_weights(files[1:], "0123")
+    page = parsed(whole.page())
+    left_out = "Left out, since the run has other weights than they were made from: shift.csv. To make them again:"
+    assert left_out in page.text["p"]
+    assert f"segkit analyze {whole.run.path}" in page.text["pre"]
+    assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == ["Logits on training and test cases (logits.png)"]
+    assert "Logit shift" not in page.words()
+    assert "Which weights" not in page.words()
+    note_weights(files[:1], "0123")
+    words = parsed(whole.page()).words()
+    assert "made from: logits.png, shift.csv." in words
+    assert "has not been analyzed yet" not in words

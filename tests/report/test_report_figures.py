@@ -3,10 +3,13 @@
 import base64
 
 import pytest
+import torch
 
+from segkit.analysis.mark import note_weights
 from segkit.config.errors import InputError
 from segkit.engine.run import Run
-from segkit.report.figures import FIGURES, PNG, ROWS, TABLES, figures, tables
+from segkit.engine.weights import save_weights, stored_sha256
+from segkit.report.figures import FIGURES, PNG, ROWS, TABLES, figures, outdated, tables
 
 
 @pytest.fixture
@@ -79,3 +82,62 @@ def test_a_table_of_a_header_alone_is_shown_empty(run):
     (run.path / "analysis/shift.csv").write_text("a,b\n")
     (table,) = tables(run)
     assert (table.rows, table.numeric) == ((), (False, False))
+
+
+@pytest.fixture
+def weighted(run) -> Run:
+    """A run with weights, a figure of each kind's place, and a table."""
+    torch.manual_seed(0)
+    save_weights(run, torch.nn.Linear(2, 2), 1)
+    for name in ("logits.png", "embeddings_diversity.png", "progress_curves.png"):
+        (run.analysis / name).write_bytes(PNG)
+    (run.analysis / "shift.csv").write_text("a\n1\n")
+    return run
+
+
+def shown(run: Run) -> dict[str, bool]:
+    return {each.name: each.known for each in (*figures(run), *tables(run))}
+
+
+def test_where_nothing_says_what_files_were_made_from_they_are_shown_as_unknown(weighted):
+    assert shown(weighted) == {"logits.png": False, "embeddings_diversity.png": False, "progress_curves.png": True, "shift.csv": False}
+    assert outdated(weighted) == []
+
+
+def test_files_of_other_weights_are_left_out_until_they_are_made_again(weighted):
+    made = [weighted.analysis / name for name in ("logits.png", "shift.csv")]
+    note_weights(made, stored_sha256(weighted))
+    assert shown(weighted) == {"logits.png": True, "embeddings_diversity.png": False, "progress_curves.png": True, "shift.csv": True}
+    save_weights(weighted, torch.nn.Linear(2, 2), 2)
+    assert shown(weighted) == {"embeddings_diversity.png": False, "progress_curves.png": True}
+    assert outdated(weighted) == ["logits.png", "shift.csv"]
+    note_weights(made[:1], stored_sha256(weighted))
+    assert shown(weighted) == {"logits.png": True, "embeddings_diversity.png": False, "progress_curves.png": True}
+    assert outdated(weighted) == ["shift.csv"]
+    note_weights(made[1:], None)  # of several runs, in its place
+    assert shown(weighted)["shift.csv"] is False
+
+
+def test_of_a_run_without_readable_weights_nothing_is_outdated(weighted):
+    note_weights([weighted.analysis / "logits.png"], "0123")
+    assert outdated(weighted) == ["logits.png"]
+    weighted.weights.write_bytes(b"no weights")
+    assert (outdated(weighted), shown(weighted)["logits.png"]) == ([], False)
+    weighted.weights.unlink()
+    assert (outdated(weighted), shown(weighted)["logits.png"]) == ([], False)
+
+
+def test_files_that_were_never_noted_leave_no_note(run):
+    note_weights([run.analysis / "logits.png"], None)
+    assert list(run.analysis.iterdir()) == []
+
+
+def test_a_damaged_note_is_named(weighted):
+    path = weighted.analysis / "made_from.json"
+    path.write_text('{"logits.png": 3}')
+    with pytest.raises(InputError) as error:
+        figures(weighted)
+    assert str(error.value) == (
+        f"SK-A020: what files were made from is damaged\n  where:    {path}\n  expected: {{file name: sha256 of the weights}}\n"
+        "  got:      int for logits.png\n  remedy:   remove it, and make the analysis again"
+    )
