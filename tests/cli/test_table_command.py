@@ -103,6 +103,17 @@ def test_an_empty_table_has_dashes_and_names_the_command_that_fills_it(call):
     assert not Path("my tables").exists()
 
 
+def test_the_command_that_fills_the_table_names_plugins_and_workers(call):
+    Path("my own.py").touch()
+    Path("other.py").touch()
+    try:
+        said = call("table.yaml", "--plugin", "my own.py", "--plugin", "other.py", "--workers", 3)
+    finally:
+        for name in ("segkit_plugin_my own", "segkit_plugin_other"):
+            sys.modules.pop(name, None)
+    assert said.err.splitlines()[3] == "  remedy:   segkit table table.yaml --plugin 'my own.py' --plugin other.py --workers 3 --run"
+
+
 def test_run_fills_the_table_and_again_does_nothing(call):
     said = call("table.yaml", "--run")
     assert said.status == 0
