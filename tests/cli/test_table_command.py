@@ -294,6 +294,22 @@ def test_a_stopped_command_begins_no_other_item_where_no_checkpoint_can_be_writt
     assert len(list(Path("runs/tables/table").glob("*/run"))) == workers
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_signals_a_few_milliseconds_apart_leave_a_checkpoint_of_every_training(begun, workers):
+    process = begun("train.steps=1000000", "--workers", str(workers))
+    wait_for("*/run/log.jsonl", workers, '"event": "step"', process)
+    children = children_of(process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    while not all(map(is_gone, children)):
+        time.sleep(0.01)
+    logs = [path.read_text() for path in Path("runs/tables/table").glob("*/run/log.jsonl")]
+    assert ['"event": "checkpoint"' in log for log in logs] == [True] * workers, said
+
+
 PLUGIN = """\
 from segkit.losses.base import losses
 from segkit.losses.cross_entropy import CrossEntropy
