@@ -28,10 +28,11 @@ COMMON = {"quiet": (Quiet, False), "verbose": (Verbose, False), "debug": (Debug,
 
 @dataclass(frozen=True)
 class Session:
-    """Of one command: how talkative it is."""
+    """Of one command: how talkative it is, and the plug-in files it was given."""
 
     quiet: bool = False
     verbose: bool = False
+    plugins: tuple[Path, ...] = ()
 
     @property
     def console(self) -> "Console":
@@ -64,9 +65,10 @@ def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[
 
 
 def _begin(work: Callable[..., None], common: dict[str, Any], options: dict[str, Any]) -> None:
-    for path in common["plugin"] or ():
+    plugins = tuple(common["plugin"] or ())
+    for path in plugins:
         load_plugin(path)
-    work(Session(common["quiet"], common["verbose"]), **options)
+    work(Session(common["quiet"], common["verbose"], plugins), **options)
 
 
 def with_errors(work: Callable[[], None], debug: bool) -> None:

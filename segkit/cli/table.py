@@ -56,7 +56,9 @@ def add_to(app: typer.Typer) -> None:
         typer.echo(FORMATS[format](filled), nl=False)
         if filled.missing:
             names = "; ".join(item.name for item in filled.missing[:MOST_NAMED]) + "; ..." * (len(filled.missing) > MOST_NAMED)
-            again = ["segkit", "table", str(spec), *(overrides or ()), *(["--output", str(output)] if output else []), "--run"]
+            again = ["segkit", "table", str(spec), *(overrides or ()), *(["--output", str(output)] if output else [])]
+            again += [word for plugin in session.plugins for word in ("--plugin", str(plugin))]
+            again += [*(["--workers", str(workers)] if workers > 1 else []), "--run"]
             what = f"{len(filled.missing)} of {len(items)} items are missing"
             raise WorkError("SK-C040", what, where=folder, got=names, remedy=shlex.join(again))
 

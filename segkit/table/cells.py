@@ -233,12 +233,19 @@ def _gap(training: Mapping[int, ByCase], test: Mapping[int, ByCase], spec: Spec,
 
 def _best(column: Sequence[tuple[Key, Cell]]) -> list[Key]:
     """The rows that show the best mean, as far as all seeds are done: of distances the smallest; none where there is nothing to compare."""
+    if uneven([cell for _, cell in column]):
+        return []
     known = [(key, cell.mean, cell.unit) for key, cell in column if cell.complete and cell.mean is not None]
     if len(known) < 2:
         return []
     unit = known[0][2]
     best = rounded((min if unit else max)(mean for _, mean, _ in known), unit)
     return [key for key, mean, _ in known if rounded(mean, unit) == best]
+
+
+def uneven(column: Iterable[Cell]) -> bool:
+    """Whether rows have different numbers of cases without a value, as far as all seeds are done: their means are not of the same cases."""
+    return len({cell.left_out for cell in column if cell.complete}) > 1
 
 
 def _published(spec: Spec, structure: str) -> dict[Key, Value]:

@@ -17,7 +17,7 @@ import torch
 from segkit.config.errors import SegkitError, WorkError
 from segkit.config.faults import readable
 from segkit.config.plugins import FAULTS, PREFIX, load_plugin
-from segkit.engine.interruption import Interrupted
+from segkit.engine.interruption import Interrupted, interruptions
 from segkit.table.item import Item
 from segkit.table.work import work
 
@@ -93,10 +93,11 @@ def _processes(items: Sequence[Item], workers: int, threads: int) -> Generator[O
                 running.remove(each)
                 yield outcome
     finally:
-        for left in running:
-            left.process.terminate()
-        for left in running:
-            left.process.join()
+        with interruptions():  # a signal that comes twice must leave no process unstopped
+            for left in running:
+                left.process.terminate()
+            for left in running:
+                left.process.join()
 
 
 def _start(item: Item, threads: int) -> _Running:

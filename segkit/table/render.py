@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from segkit.table.cells import GAP, LEVEL, Block, Cell, Filled, rounded, unit_of
+from segkit.table.cells import GAP, LEVEL, Block, Cell, Filled, rounded, uneven, unit_of
 from segkit.table.item import percent
 
 MISSING = "-"
@@ -22,6 +22,7 @@ HEADER = (
     "row", "fraction", "split", "largest_component", "class", "metric", "unit", "mean", "std", "seeds", "cases", "left_out",
     "against", "pairs", "difference", "test", "p", "p_holm", "published", "published_verified",
 )  # fmt: skip
+FEWEST = 6  # cases: of 5 the smallest p is 2 / 2^5, above LEVEL
 MOST_LEFT_OUT = 8  # cells named, of those with values that are not applicable
 
 
@@ -130,6 +131,15 @@ def _what_is_shown(filled: Filled, cells: Sequence[Cell]) -> Iterator[str]:
         yield "n/a (k): in k of the seeds no case has a value."
     if any(cell.best for cell in cells):
         yield "Bold: the best mean of a column, of those with all seeds."
+    if any(uneven(column) for block in filled.blocks if block.view.split not in ("training", GAP) for column in _columns(filled, block)):
+        yield "Nothing is bold in a column whose rows have different numbers of cases without a value."
+
+
+def _columns(filled: Filled, block: Block) -> Iterator[list[Cell]]:
+    spec = filled.table.spec
+    for fraction in spec.fractions:
+        for metric in spec.metrics:
+            yield [block.cells[row, fraction, metric] for row in spec.rows]
 
 
 def _how_many_cases(filled: Filled) -> Iterator[str]:
@@ -173,9 +183,15 @@ def _what_is_marked(filled: Filled, cells: Sequence[Cell]) -> Iterator[str]:
     fewest, most = min(each.n for each in tested), max(each.n for each in tested)
     n = str(most) if fewest == most else f"{fewest} to {most}"
     pairs = "; ".join(f"{spec.label(name)} against {spec.label(row.against)}" for name, row in spec.rows.items() if row.against)
+    limits = [
+        *([f"of fewer than {FEWEST} cases none can be marked"] if fewest < FEWEST else []),
+        "what other seeds would change is not in the test",
+        *(["a case without a value in one seed is left out of it"] if any(each.dropped for each in tested) else []),
+    ]
+    said = "; ".join(limits)
     yield (
         f"{MARK} differs from its counterpart at {percent(LEVEL)}: {tests}, two-sided, paired by case (n = {n}), seeds averaged first, "
-        f"Holm's correction over the rows of a column. {pairs}."
+        f"Holm's correction over the rows of a column. {said[0].upper()}{said[1:]}. {pairs}."
     )
 
 

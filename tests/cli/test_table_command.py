@@ -103,6 +103,17 @@ def test_an_empty_table_has_dashes_and_names_the_command_that_fills_it(call):
     assert not Path("my tables").exists()
 
 
+def test_the_command_that_fills_the_table_names_plugins_and_workers(call):
+    Path("my own.py").touch()
+    Path("other.py").touch()
+    try:
+        said = call("table.yaml", "--plugin", "my own.py", "--plugin", "other.py", "--workers", 3)
+    finally:
+        for name in ("segkit_plugin_my own", "segkit_plugin_other"):
+            sys.modules.pop(name, None)
+    assert said.err.splitlines()[3] == "  remedy:   segkit table table.yaml --plugin 'my own.py' --plugin other.py --workers 3 --run"
+
+
 def test_run_fills_the_table_and_again_does_nothing(call):
     said = call("table.yaml", "--run")
     assert said.status == 0
@@ -281,6 +292,22 @@ def test_a_stopped_command_begins_no_other_item_where_no_checkpoint_can_be_writt
     assert err.count("; no checkpoint could be written\n") == workers
     assert "Traceback" not in err
     assert len(list(Path("runs/tables/table").glob("*/run"))) == workers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_signals_a_few_milliseconds_apart_leave_a_checkpoint_of_every_training(begun, workers):
+    process = begun("train.steps=1000000", "--workers", str(workers))
+    wait_for("*/run/log.jsonl", workers, '"event": "step"', process)
+    children = children_of(process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    while not all(map(is_gone, children)):
+        time.sleep(0.01)
+    logs = [path.read_text() for path in Path("runs/tables/table").glob("*/run/log.jsonl")]
+    assert ['"event": "checkpoint"' in log for log in logs] == [True] * workers, said
 
 
 PLUGIN = """\

@@ -65,6 +65,19 @@ def test_a_row_with_missing_seeds_is_neither_the_best_nor_makes_another_the_best
     assert bold(planted, [[0.4], [0.4]], [[0.7], None]) == []
 
 
+def test_nothing_is_the_best_where_rows_have_different_numbers_of_cases_without_a_value(planted):
+    assert bold(planted, [[0.4, 0.4], [0.4, 0.4]], [[0.7, None], [0.7, 0.7]]) == []
+
+
+def test_where_every_row_lacks_as_many_values_one_is_the_best(planted):
+    assert bold(planted, [[0.4, None], [0.4, 0.4]], [[0.7, 0.7], [None, 0.7]]) == ["focal"]
+
+
+def test_a_row_with_missing_seeds_and_values_leaves_the_others_their_best(planted):
+    filled = fill(*planted({"plain": [[0.4, 0.4]] * 2, "focal": [[0.7, 0.7]] * 2, "other": [[None, 0.1], None]}, *THREE_ROWS))
+    assert [row for row, cell in cells(filled).items() if cell.best] == ["focal"]
+
+
 def test_of_distances_the_smallest_is_the_best(tiny, plant, tmp_path):
     table = tiny(("fractions: [0.5, 1.0]", "fractions: [0.5]\nmetrics: [hd95]"), ("seeds: [0, 1]", "seeds: [0]"))
     items = items_of(table, tmp_path / "out")

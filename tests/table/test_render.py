@@ -50,7 +50,7 @@ def test_markdown_by_hand(full):
         "- Test cases: 7.",
         "- Training cases: 3 at 50 %.",
         "- \\* differs from its counterpart at 5 %: exact sign-flip test, two-sided, paired by case (n = 7), seeds averaged first, Holm's "
-        "correction over the rows of a column. focal against a\\|b_c & \\*d\\*.",
+        "correction over the rows of a column. What other seeds would change is not in the test. focal against a\\|b_c & \\*d\\*.",
         "- In brackets with †: as published, but read in a secondary source and not verified: S_1.",
         "- In brackets: as published in T.",
         "- Read me: 5 % {of} #1 ~ ^ \\ <$>",
@@ -83,7 +83,8 @@ def test_latex_by_hand_with_everything_escaped(full):
         "\\item{} Test cases: 7.",
         "\\item{} Training cases: 3 at 50 \\%.",
         "\\item{} * differs from its counterpart at 5 \\%: exact sign-flip test, two-sided, paired by case (n = 7), seeds averaged first, "
-        "Holm's correction over the rows of a column. focal against a\\textbar{}b\\_c \\& *d*.",
+        "Holm's correction over the rows of a column. What other seeds would change is not in the test. "
+        "focal against a\\textbar{}b\\_c \\& *d*.",
         "\\item{} In brackets with $\\dagger$: as published, but read in a secondary source and not verified: S\\_1.",
         "\\item{} In brackets: as published in T.",
         "\\item{} Read me: 5 \\% \\{of\\} \\#1 \\textasciitilde{} \\textasciicircum{} \\textbackslash{} \\textless{}\\$\\textgreater{}",
@@ -135,6 +136,31 @@ def test_a_table_on_the_way_says_how_many_seeds_each_cell_has(planted):
     assert "| plain | 20.0 [1] |\n| focal | n/a (1) |\n" in text
     assert "- [k]: only k of the 2 seeds are done.\n- n/a (k): in k of the seeds no case has a value.\n" in text
     assert "- Not applicable and in no mean (core, test cases): focal, 50 %, dice: 3 of 4.\n" in text
+
+
+def legend(values, planted) -> list[str]:
+    """What is said of bold numbers and of marks."""
+    lines = markdown(fill(*planted(values))).splitlines()
+    return [line for line in lines if "bold" in line.lower() or "differs" in line]
+
+
+def test_the_legend_says_what_the_test_cannot_tell(planted):
+    few = {"plain": [[0.1, None, 0.2, 0.3, 0.4, 0.5], [0.1] * 6], "focal": [[0.2] * 6, [0.2] * 6]}
+    assert legend(few, planted) == [
+        "- Nothing is bold in a column whose rows have different numbers of cases without a value.",
+        "- \\* differs from its counterpart at 5 %: exact sign-flip test, two-sided, paired by case (n = 5), seeds averaged first, Holm's "
+        "correction over the rows of a column. Of fewer than 6 cases none can be marked; what other seeds would change is not in the test; "
+        "a case without a value in one seed is left out of it. focal against plain.",
+    ]
+
+
+def test_the_legend_says_no_more_than_applies(planted):
+    enough = {"plain": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]] * 2, "focal": [[0.2, 0.3, 0.4, 0.5, 0.6, 0.7]] * 2}
+    assert legend(enough, planted) == [
+        "- Bold: the best mean of a column, of those with all seeds.",
+        "- \\* differs from its counterpart at 5 %: exact sign-flip test, two-sided, paired by case (n = 6), seeds averaged first, Holm's "
+        "correction over the rows of a column. What other seeds would change is not in the test. focal against plain.",
+    ]
 
 
 def test_one_seed_has_no_spread(planted):
