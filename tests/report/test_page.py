@@ -213,6 +213,13 @@ def test_scores_without_dice_choose_no_cases(make, parsed):
     words = parsed(make(evaluate__metrics=["hd95"]).page()).words()
     assert "No case has a Dice score to choose by" in words
     assert "mean HD95 [mm], n = 3" in words
+    assert "HD95 [mm] of every case; the mean is over classes" in words
+
+
+def test_the_order_of_cases_is_told_where_dice_was_scored(whole, parsed):
+    words = parsed(whole.page()).words()
+    for title in ("Dice", "Sensitivity", "HD95 [mm]"):
+        assert f"{title} of every case, the worst mean Dice first; the mean is over classes" in words
 
 
 def test_a_page_that_would_be_too_large_has_fewer_slices(make, monkeypatch):
