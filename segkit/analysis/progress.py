@@ -2,6 +2,7 @@
 
 import csv
 import io
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,9 +38,13 @@ class Window:
 
     @classmethod
     def of(cls, record: Record) -> "Window":
-        """From a line as read; what else it says is left out."""
-        gradients = {key: record[key] for key in ("grad_clean", "grad_train") if key in record}
-        return cls(record["step"], tuple(record["major"]), record["n"], record["recall"], record["absorbed"], **gradients)
+        """From a line as read; what else it says is left out. Raises ValueError, KeyError or TypeError where it is none of a monitor."""
+        kinds = ("recall", "absorbed", *(key for key in ("grad_clean", "grad_train") if key in record))
+        counts = {name: operator.index(count) for name, count in dict(record["n"]).items()}
+        values = {kind: {name: _number(value) for name, value in dict(record[kind]).items()} for kind in kinds}
+        if any(each.keys() != counts.keys() for each in values.values()):
+            raise ValueError("not the same classes in all quantities")
+        return cls(operator.index(record["step"]), tuple(map(str, record["major"])), counts, **values)
 
     @property
     def spread(self) -> float | None:
@@ -66,9 +71,9 @@ def write_progress(run: Run) -> list[Path]:
 
     An empty value does not exist: a class without voxels in the window, one that was never half learned, gradients not recorded.
 
-    Raises InputError (SK-A040) where the run was not monitored, or not for a whole window.
+    Raises InputError where the run was not monitored, or not for a whole window (SK-A040), or a line of it is damaged (SK-A041).
     """
-    windows = [Window.of(record) for record in run.windows()]
+    windows = read_windows(run)
     if not windows:
         raise InputError(
             "SK-A040",
@@ -87,6 +92,26 @@ def write_progress(run: Run) -> list[Path]:
         with atomic(run.analysis / name) as temporary:
             picture(temporary, windows)
     return [run.analysis / name for name in (*tables, *pictures)]
+
+
+def read_windows(run: Run) -> list[Window]:
+    """In order. Raises InputError where a line is no window, or is one of other classes than the first."""
+    windows: list[Window] = []
+    for number, record in enumerate(run.windows(), 1):
+        try:
+            windows.append(Window.of(record))
+            if windows[-1].n.keys() != windows[0].n.keys():
+                raise ValueError("other classes than in the first line")
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                "SK-A041",
+                "a line of the progress is damaged",
+                where=f"{run.progress}:{number}",
+                expected="what segkit train writes with train.monitor",
+                got=str(error),
+                remedy="restore the file, or take the line out",
+            ) from None
+    return windows
 
 
 def draw_progress(path: Path, windows: Sequence[Window]) -> None:
@@ -156,6 +181,12 @@ def summary_table(windows: Sequence[Window]) -> list[tuple[object, ...]]:
 def half_steps(windows: Sequence[Window]) -> dict[str, int | None]:
     """Of each class the end of the first window in which it had a recall of 0.5 or more; None if there is none."""
     return {name: next((window.step for window in windows if (window.recall[name] or 0.0) >= HALF), None) for name in windows[0].recall}
+
+
+def _number(value: object) -> float | None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise TypeError(f"expected a number or null, got {type(value).__name__}")
 
 
 def _known(values: Iterable[T | None]) -> list[T]:

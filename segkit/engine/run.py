@@ -129,7 +129,7 @@ class Run:
         return bool(before["data"] == facts["data"])
 
     def records(self) -> Iterator[Record]:
-        """Lines of the log, in order. A last line cut off by a kill is left out."""
+        """Lines of the log, in order. A last line cut off by a kill is left out. Raises InputError (SK-T013) at a damaged one."""
         return _whole_lines(self.log)
 
     def windows(self) -> Iterator[Record]:
@@ -193,9 +193,28 @@ def _whole_lines(path: Path) -> Iterator[Record]:
     if not path.exists():
         return
     with path.open(encoding="utf-8") as lines:
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             if line.endswith("\n"):
-                yield json.loads(line)
+                yield _record(line, f"{path}:{number}")
+
+
+def _record(line: str, where: str) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        record, got = None, str(error)
+    else:
+        got = type(record).__name__
+    if not isinstance(record, dict):
+        raise InputError(
+            "SK-T013",
+            "a line is damaged",
+            where=where,
+            expected="a JSON object",
+            got=got,
+            remedy="restore the file, or take the line out",
+        )
+    return record
 
 
 def _finite(value: Any) -> Any:

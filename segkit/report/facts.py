@@ -93,18 +93,29 @@ def duration(seconds: float) -> str:
 
 
 def predicted_by(run: Run) -> list[str]:
-    """The models that made the run's predictions: `run, step 1430, sha256 fa1b7d43...`; none where nothing says so."""
+    """The models that made the run's predictions: `run, step 1430, sha256 fa1b7d43...`; none where nothing says so.
+
+    Raises InputError where the list is damaged.
+    """
     path = run.predictions / "predictions.json"
-    makers: Iterable[Record] = read_object(path).get("makers", {}).values() if path.exists() else ()
-    models = [model for maker in makers for model in maker.get("models", ())]
-    return [f"{model.get('name')}, step {model.get('step')}, sha256 {str(model.get('sha256'))[:12]}" for model in models]
+    try:
+        makers: Iterable[Record] = read_object(path).get("makers", {}).values() if path.exists() else ()
+        models = [model for maker in makers for model in maker.get("models", ())]
+        return [f"{model.get('name')}, step {model.get('step')}, sha256 {str(model.get('sha256'))[:12]}" for model in models]
+    except (TypeError, AttributeError) as error:
+        expected = "what segkit predict writes"
+        raise InputError("SK-W015", "the list of predictions is damaged", where=path, expected=expected, got=str(error)) from None
 
 
 def not_scored(run: Run) -> list[tuple[str, str]]:
-    """Cases that could not be scored, and why, as `summary.json` has them."""
+    """Cases that could not be scored, and why, as `summary.json` has them. Raises InputError where that is damaged."""
     path = run.path / "summary.json"
-    failed = read_object(path).get("failed", {}) if path.exists() else {}
-    return [(case, f"{facts.get('error')}: {facts.get('message')}") for case, facts in failed.items()]
+    try:
+        failed = read_object(path).get("failed", {}) if path.exists() else {}
+        return [(case, f"{facts.get('error')}: {facts.get('message')}") for case, facts in failed.items()]
+    except AttributeError as error:
+        expected = "what segkit evaluate writes"
+        raise InputError("SK-W016", "the summary of the scores is damaged", where=path, expected=expected, got=str(error)) from None
 
 
 def whose(cases: Sequence[str], splits: Splits | None) -> str:

@@ -44,22 +44,30 @@ class History:
 
 def read_history(run: Run) -> History:
     """From `log.jsonl`; empty where there is none. Raises InputError where a line of it is no record."""
-    steps: list[Record] = []
+    steps: list[int] = []
+    measured: list[dict[str, float]] = []
     validations: list[Record] = []
     events: list[str] = []
-    try:
-        for record in run.records():
+    for number, record in enumerate(run.records(), 1):
+        try:
             events.append(record["event"])
             if record["event"] == "step":
-                steps.append(record)
+                steps.append(int(record["step"]))
+                measured.append({name: float("nan" if value is None else value) for name, value in record.items() if name not in BESIDE})
             elif record["event"] == "validate":
-                validations.append({name: record[name] for name in ("step", "dice", "cases")})
-        names = dict.fromkeys(name for record in steps for name in record if name not in BESIDE)
-        values = {name: np.array([record.get(name) for record in steps], dtype=np.float64) for name in names}
-        numbers = np.array([record["step"] for record in steps], dtype=np.int64)
-    except (ValueError, KeyError, TypeError) as error:
-        remedy = "restore it, or move it away: the report is then made without curves"
-        raise InputError(
-            "SK-W010", "the log is damaged", where=run.log, expected="one record a line", got=str(error), remedy=remedy
-        ) from None
-    return History(numbers, values, tuple(validations), "end" in events, events.count("begin"))
+                validations.append({"step": int(record["step"]), "dice": _scores(record["dice"]), "cases": _scores(record["cases"])})
+        except (ValueError, KeyError, TypeError) as error:
+            remedy = "restore it, or move it away: the report is then made without curves"
+            raise InputError(
+                "SK-W010", "the log is damaged", where=f"{run.log}:{number}", expected="one record a line", got=str(error), remedy=remedy
+            ) from None
+    names = dict.fromkeys(name for each in measured for name in each)
+    values = {name: np.array([each.get(name, np.nan) for each in measured], dtype=np.float64) for name in names}
+    return History(np.array(steps, dtype=np.int64), values, tuple(validations), "end" in events, events.count("begin"))
+
+
+def _scores(values: object) -> dict[str, float | int | None]:
+    """By class; raises TypeError where they are anything but numbers and nulls."""
+    if not isinstance(values, dict) or not all(value is None or isinstance(value, int | float) for value in values.values()):
+        raise TypeError("scores that are no numbers")
+    return values

@@ -5,28 +5,31 @@ import hashlib
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from segkit.config.atomic import atomic
-from segkit.config.errors import InputError, SegkitError
+from segkit.config.errors import InputError, SegkitError, WorkError
 from segkit.datasets.split import Splits
 from segkit.engine.console import Console
-from segkit.engine.evaluate import read_scores
+from segkit.engine.evaluate import Row, read_scores
 from segkit.engine.run import Run
 from segkit.recipe import Recipe, read
 from segkit.report import facts
 from segkit.report.curves import charts
-from segkit.report.figures import figures, outdated, tables
-from segkit.report.history import read_history
+from segkit.report.figures import Figure, Table, figures, outdated, tables
+from segkit.report.history import History, read_history
 from segkit.report.overlay import MARGIN_MM, Look, Panel, look_at, panels
 from segkit.report.scores import Scores, title_of
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 LIMIT = 10_000_000  # bytes of a page; a larger one is made again with fewer slices
@@ -48,7 +51,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Sources:
-    """What the page is made of. splits: None where the data are not there, and `data_problem` says why."""
+    """What the page is made of. splits: None where the data are not there, and `data_problem` says why.
+
+    damaged: by section of the page, files of the run that cannot be used, in words; what they would have shown is left out.
+    """
 
     run: Run
     recipe: Recipe
@@ -56,23 +62,35 @@ class Sources:
     data_problem: str
     scores: Scores | None
     shown: Sequence[Shown]
+    history: History
+    origin: facts.Origin | None
+    not_scored: Sequence[tuple[str, str]]
+    predicted_by: Sequence[str]
+    figures: Sequence[Figure]
+    tables: Sequence[Table]
+    outdated: Sequence[str]
+    damaged: Mapping[str, Sequence[str]]
 
 
 def write_report(run: Run, output: Path, console: Console) -> str:
     """Write the page of a run, and return its size in words.
 
-    Raises InputError where there is no run, or where a file of it is damaged.
+    Raises InputError where there is no run, or its recipe cannot be read; WorkError (SK-W002), after the page was written, where other
+    files of it are damaged: what they would have shown is left out.
     """
     sources = gather(run, console)
     page = render(sources)
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic(output) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
+    if sources.damaged:
+        got = "; ".join(dict.fromkeys(problem for each in sources.damaged.values() for problem in each))
+        raise WorkError("SK-W002", "files of the run are damaged; the page was written without them", where=output, got=got)
     return volume_of(page)
 
 
 def gather(run: Run, console: Console) -> Sources:
-    """Everything that has to be read from outside the run's folder, and the scores that say which cases are shown."""
+    """Everything that has to be read, from the run's folder and from the data set. A damaged file costs its section."""
     if not run.recipe.is_file():
         raise InputError(
             "SK-W001",
@@ -87,8 +105,17 @@ def gather(run: Run, console: Console) -> Sources:
         splits = recipe.dataset.splits()
     except SegkitError as error:
         data_problem = in_words(error)
-    table = run.path / "scores.csv"
-    rows = tuple(read_scores(table)) if table.is_file() else ()
+    damaged: dict[str, list[str]] = {}
+
+    def whole(section: str, read: Callable[[Run], T], otherwise: T) -> T:
+        try:
+            return read(run)
+        except InputError as error:
+            damaged.setdefault(section, []).append(in_words(error))
+            return otherwise
+
+    nothing: tuple[Row, ...] = ()
+    rows = whole("scores", _rows, nothing)
     averaged = tuple(dict.fromkeys(row.structure for row in rows if row.structure not in recipe.evaluate.regions))
     scores = Scores(rows, averaged) if rows else None
     shown = []
@@ -97,7 +124,27 @@ def gather(run: Run, console: Console) -> Sources:
         for place, case, dice in chosen:
             shown.append(_shown(run, recipe, splits, place, case, dice))
             tracker.advance(case)
-    return Sources(run, recipe, splits, data_problem, scores, shown)
+    return Sources(
+        run,
+        recipe,
+        splits,
+        data_problem,
+        scores,
+        shown,
+        history=whole("training", read_history, History(np.empty(0, dtype=np.int64), {})),
+        origin=whole("provenance", facts.read_origin, None),
+        not_scored=whole("scores", facts.not_scored, []),
+        predicted_by=whole("provenance", facts.predicted_by, []),
+        figures=whole("analysis", figures, []),
+        tables=whole("analysis", tables, []),
+        outdated=whole("analysis", outdated, []),
+        damaged={section: list(dict.fromkeys(problems)) for section, problems in damaged.items()},
+    )
+
+
+def _rows(run: Run) -> tuple[Row, ...]:
+    table = run.path / "scores.csv"
+    return tuple(read_scores(table)) if table.is_file() else ()
 
 
 def examples(ranking: Sequence[tuple[str, float]]) -> list[tuple[str, str, float]]:
@@ -140,7 +187,7 @@ def _shown(run: Run, recipe: Recipe, splits: Splits | None, place: str, case: st
 def _context(sources: Sources) -> dict[str, Any]:
     """Everything the template is filled with, but the pictures."""
     run, recipe, scores, splits = sources.run, sources.recipe, sources.scores, sources.splits
-    history = read_history(run)
+    history = sources.history
     names = (*recipe.class_names()[1:], *recipe.evaluate.regions)
     folder = run.path.resolve()
     return {
@@ -155,7 +202,7 @@ def _context(sources: Sources) -> dict[str, Any]:
         "objective": facts.Objective.of(recipe),
         "optimizer": facts.Part.of(recipe.train.optimizer),
         "schedule": facts.Part.of(recipe.train.schedule),
-        "origin": facts.read_origin(run),
+        "origin": sources.origin,
         "history": history,
         "trained_for": facts.duration(history.step_seconds),
         "charts": charts(history),
@@ -163,12 +210,13 @@ def _context(sources: Sources) -> dict[str, Any]:
         "whose": facts.whose(scores.cases, splits) if scores else "",
         "summary": scores.summary() if scores else {},
         "score_tables": scores.tables() if scores else [],
-        "not_scored": facts.not_scored(run),
-        "predicted_by": facts.predicted_by(run),
+        "not_scored": sources.not_scored,
+        "predicted_by": sources.predicted_by,
         "has_predictions": run.predictions.is_dir(),
-        "figures": figures(run),
-        "tables": tables(run),
-        "outdated": outdated(run),
+        "figures": sources.figures,
+        "tables": sources.tables,
+        "outdated": sources.outdated,
+        "damaged": sources.damaged,
         "command": shlex.quote(str(run.path)),
         "made": time.strftime("%Y-%m-%d"),
         "version": version("segkit"),

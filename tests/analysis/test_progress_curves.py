@@ -230,3 +230,36 @@ def test_a_real_run_is_drawn(tmp_path):
     for path in paths[-2:]:
         assert of_color(path, COLORS[0]) > 500  # the rare class's line
         assert of_color(path, COLORS[1]) > 200  # the background's
+
+
+WINDOW = line(5, (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("record", "got"),
+    [
+        ({"step": 10}, "'n'"),
+        (WINDOW | {"step": "late"}, "'str' object cannot be interpreted as an integer"),
+        (WINDOW | {"n": 3}, "'int' object is not iterable"),
+        (WINDOW | {"recall": {"background": "high"}}, "expected a number or null, got str"),
+        (WINDOW | {"recall": {"background": 0.5}}, "not the same classes in all quantities"),
+        ({"step": 5, "major": [], "n": {}, "recall": {}, "absorbed": {}}, "other classes than in the first line"),
+    ],
+)
+def test_a_line_that_is_no_window_is_named(tmp_path, record, got):
+    run = noted(tmp_path, WINDOW, record)
+    with pytest.raises(InputError) as error:
+        write_progress(run)
+    assert str(error.value) == (
+        f"SK-A041: a line of the progress is damaged\n  where:    {run.progress}:2\n"
+        f"  expected: what segkit train writes with train.monitor\n  got:      {got}\n"
+        "  remedy:   restore the file, or take the line out"
+    )
+    assert not run.analysis.exists()
+
+
+def test_a_line_in_the_middle_that_is_no_json_is_named(tmp_path):
+    run = noted(tmp_path, WINDOW)
+    run.progress.write_text(run.progress.read_text() + '{"step": 1\n' + run.progress.read_text())
+    with pytest.raises(InputError, match=r"^SK-T013: a line is damaged\n  where:    .*/progress.jsonl:2\n"):
+        write_progress(run)

@@ -67,14 +67,21 @@ def test_a_folder_without_a_run_ends_with_2_and_writes_nothing(place, report_of)
     assert not (place / "data/report.html").exists()
 
 
-def test_a_damaged_log_ends_with_2_and_leaves_the_page_that_was_there(run, report_of):
-    assert report_of(run)[0] == 0
-    before = (run / "report.html").read_bytes()
+def test_a_damaged_log_costs_the_curves_and_ends_with_1(run, report_of):
     log = run / "log.jsonl"
     log.write_text(log.read_text() + json.dumps({"event": "step"}) + "\n")
+    number = len(log.read_text().splitlines())
     status, _, err = report_of(run)
-    assert (status, err.splitlines()[0]) == (2, "SK-W010: the log is damaged")
-    assert (run / "report.html").read_bytes() == before
+    assert (status, err) == (
+        1,
+        f"SK-W002: files of the run are damaged; the page was written without them\n  where:    {run}/report.html\n"
+        f"  got:      SK-W010: the log is damaged ({log}:{number})\n",
+    )
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert f"Damaged, and left out: SK-W010: the log is damaged ({log}:{number})" in page
+    assert "No step was logged" not in page
+    assert "<dt>Training</dt><dd>not known: the log is damaged; to last for 3 steps" in page
+    assert "<strong>deepmedic_tiny</strong>" in page
 
 
 def test_a_folder_in_the_place_of_the_page_ends_with_1(run, report_of):

@@ -58,20 +58,34 @@ def test_a_last_line_cut_off_by_a_kill_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("line", "got"),
     [
-        ("{nonsense}", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
         ('{"step": 3}', "'event'"),
         ('{"event": "step"}', "'step'"),
         ('{"event": "validate", "step": 1}', "'dice'"),
-        ("[1]", "list indices must be integers or slices, not str"),
+        ('{"event": "validate", "step": 1, "dice": 3, "cases": {}}', "scores that are no numbers"),
+        ('{"event": "validate", "step": 1, "dice": {"organ": "high"}, "cases": {}}', "scores that are no numbers"),
         ('{"event": "step", "step": 1, "loss": "high"}', "could not convert string to float: 'high'"),
     ],
 )
 def test_a_damaged_log_is_named(tmp_path, line, got):
     run = Run(tmp_path)
-    run.log.write_text(line + "\n")
+    run.log.write_text('{"event": "begin"}\n' + line + "\n")
     with pytest.raises(InputError) as error:
         read_history(run)
     assert str(error.value) == (
-        f"SK-W010: the log is damaged\n  where:    {run.log}\n  expected: one record a line\n  got:      {got}\n"
+        f"SK-W010: the log is damaged\n  where:    {run.log}:2\n  expected: one record a line\n  got:      {got}\n"
         "  remedy:   restore it, or move it away: the report is then made without curves"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "got"), [("{nonsense}", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"), ("[1]", "list")]
+)
+def test_a_line_that_is_no_record_is_named(tmp_path, line, got):
+    run = Run(tmp_path)
+    run.log.write_text('{"event": "begin"}\n' + line + '\n{"event": "end"}\n')
+    with pytest.raises(InputError) as error:
+        read_history(run)
+    assert str(error.value) == (
+        f"SK-T013: a line is damaged\n  where:    {run.log}:2\n  expected: a JSON object\n  got:      {got}\n"
+        "  remedy:   restore the file, or take the line out"
     )

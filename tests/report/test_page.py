@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from segkit.analysis.mark import note_weights
-from segkit.config.errors import InputError
+from segkit.config.errors import InputError, WorkError
 from segkit.engine.console import Console
 from segkit.engine.run import Run
 from segkit.engine.weights import save_weights, stored_sha256
@@ -213,6 +213,13 @@ def test_scores_without_dice_choose_no_cases(make, parsed):
     words = parsed(make(evaluate__metrics=["hd95"]).page()).words()
     assert "No case has a Dice score to choose by" in words
     assert "mean HD95 [mm], n = 3" in words
+    assert "HD95 [mm] of every case; the mean is over classes" in words
+
+
+def test_the_order_of_cases_is_told_where_dice_was_scored(whole, parsed):
+    words = parsed(whole.page()).words()
+    for title in ("Dice", "Sensitivity", "HD95 [mm]"):
+        assert f"{title} of every case, the worst mean Dice first; the mean is over classes" in words
 
 
 def test_a_page_that_would_be_too_large_has_fewer_slices(make, monkeypatch):
@@ -268,3 +275,31 @@ def test_analyses_of_other_weights_are_left_out_with_the_command_that_makes_them
     words = parsed(whole.page()).words()
     assert "made from: logits.png, shift.csv." in words
     assert "has not been analyzed yet" not in words
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what", "gone"),
+    [
+        ("scores.csv", "nonsense", "SK-E030: the scores cannot be used", "Mean ± standard deviation"),
+        ("summary.json", "[]", "SK-D022: the file holds the wrong kind of value", "cases could not be scored"),
+        ("predictions/predictions.json", '{"makers": 3}', "SK-W015: the list of predictions is damaged", "Predicted by"),
+        ("provenance.json", '{"started": "then"}', "SK-W012: the provenance is damaged", "Commit"),
+        ("analysis/logits.png", "no image", "SK-W013: a figure is damaged", "(logits.png)"),
+        ("analysis/shift.csv", "", "SK-W014: a table is damaged", "Logit shift"),
+        ("analysis/made_from.json", "[]", "SK-D022: the file holds the wrong kind of value", "Logit shift"),
+    ],
+)
+def test_a_damaged_file_costs_its_section_and_the_rest_is_rendered(whole, parsed, tmp_path, name, content, what, gone):
+    path = whole.run.path / name
+    path.write_text(content)
+    with pytest.raises(WorkError) as error:
+        write_report(whole.run, tmp_path / "page.html", Console("quiet"))
+    assert str(error.value) == (
+        "SK-W002: files of the run are damaged; the page was written without them\n"
+        f"  where:    {tmp_path / 'page.html'}\n  got:      {what} ({path})"
+    )
+    page = parsed((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.text["p"].count(f"Damaged, and left out: {what} ({path})") == 1
+    assert gone not in page.words()
+    assert {"Training", "Scores", "Cases", "Analysis", "Provenance"} <= set(page.text["h2"])
+    assert "cross_entropy" in page.words()

@@ -88,3 +88,38 @@ def test_the_models_of_the_predictions_and_the_cases_without_scores_are_told(tmp
     (run.path / "summary.json").write_text(json.dumps({"classes": {}, "failed": {"a": {"error": "SK-E013", "message": "no prediction"}}}))
     assert predicted_by(run) == ["mine, step 7, sha256 0123456789ab"]
     assert not_scored(run) == [("a", "SK-E013: no prediction")]
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        ({"makers": [1]}, "'list' object has no attribute 'values'"),
+        ({"makers": {"m": 3}}, "'int' object has no attribute 'get'"),
+        ({"makers": {"m": {"models": 3}}}, "'int' object is not iterable"),
+        ({"makers": {"m": {"models": [3]}}}, "'int' object has no attribute 'get'"),
+    ],
+)
+def test_a_damaged_list_of_predictions_is_named(tmp_path, content, got):
+    run = Run(tmp_path)
+    run.predictions.mkdir()
+    path = run.predictions / "predictions.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError) as error:
+        predicted_by(run)
+    assert str(error.value) == (
+        f"SK-W015: the list of predictions is damaged\n  where:    {path}\n  expected: what segkit predict writes\n  got:      {got}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [({"failed": [1]}, "'list' object has no attribute 'items'"), ({"failed": {"a": 3}}, "'int' object has no attribute 'get'")],
+)
+def test_a_damaged_summary_is_named(tmp_path, content, got):
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError) as error:
+        not_scored(Run(tmp_path))
+    assert str(error.value) == (
+        f"SK-W016: the summary of the scores is damaged\n  where:    {path}\n  expected: what segkit evaluate writes\n  got:      {got}"
+    )
