@@ -1,9 +1,15 @@
 """Focal loss: cross-entropy that discounts what is right already; in its asymmetric form never in a rare class."""
 
+from typing import Any
+
+import torch
 from pydantic import Field
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from segkit.losses.base import Loss, full_precision, losses, voxel_mean
+
+LEAST = 1e-6  # of 1 - p
 
 
 @losses.register("focal")
@@ -24,13 +30,45 @@ class Focal(Loss):
     def __call__(self, logits: Tensor, target: Tensor, rare: Tensor) -> Tensor:
         """In nats."""
         logp = full_precision(logits).log_softmax(dim=1)
-        return voxel_mean(-target * logp * discount(logp, self.gamma, rare if self.asymmetric else None))
+        return -voxel_mean(_Terms.apply(logp, target, self.gamma, rare if self.asymmetric else None))
+
+
+class _Terms(torch.autograd.Function):
+    """y l f(l) of log-probabilities l: f = (1 - p)^gamma and 1 for the classes spared, p = e^l; slope y f (1 - gamma p l / (1 - p)).
+
+    Written out, and with products where masks would do: one operation after the other, autograd's way, takes twice as long. Where
+    1 - p is held at LEAST, f is constant and the slope y f.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logp: Tensor, target: Tensor, gamma: float, spared: Tensor | None) -> Tensor:
+        p = logp.exp()
+        wrong = (1 - p).clamp_(min=LEAST)
+        pull = _power(wrong, gamma, spared).mul_(target)
+        bend = p.mul_(logp).mul_((wrong - LEAST).sign_()).mul_(pull)
+        if spared is not None:
+            bend.mul_((~spared).to(bend.dtype).view(1, -1, 1, 1, 1))
+        ctx.save_for_backward(torch.addcdiv(pull, bend, wrong, value=-gamma))
+        return pull.mul_(logp)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (slope,) = ctx.saved_tensors
+        return gradient * slope, None, None, None
 
 
 def discount(logp: Tensor, gamma: float, spared: Tensor | None) -> Tensor:
     """(1 - p)^gamma of log-probabilities [B, C, X, Y, Z], and 1 for the classes `spared` (bool [C]).
 
-    1 - p is kept >= 1e-6: for gamma < 1 the slope of the power is infinite at 0.
+    1 - p is kept >= LEAST: for gamma < 1 the slope of the power is infinite at 0.
     """
-    factor = (-logp.expm1()).clamp(min=1e-6) ** gamma
-    return factor if spared is None else factor.masked_fill(spared.view(1, -1, 1, 1, 1), 1.0)
+    return _power((-logp.expm1()).clamp(min=LEAST), gamma, spared)
+
+
+def _power(wrong: Tensor, gamma: float, spared: Tensor | None) -> Tensor:
+    factor = wrong**gamma
+    if spared is None:
+        return factor
+    one = spared.to(factor.dtype).view(1, -1, 1, 1, 1)
+    return factor * (1 - one) + one

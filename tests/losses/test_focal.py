@@ -8,7 +8,7 @@ from monai.losses import FocalLoss
 from pydantic import ValidationError
 
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.losses.focal import Focal
+from segkit.losses.focal import LEAST, Focal, discount
 
 GAMMAS = pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 4.0])
 CLASSES = pytest.mark.parametrize("classes", [2, 4])
@@ -102,6 +102,29 @@ def test_the_discount_is_differentiated(gamma, draw):
     p = logits.softmax(1)
     by_hand = gamma * p * (1 - p) ** gamma * p.log() - (1 - p) ** (gamma + 1)
     torch.testing.assert_close(gradient[target == 1], by_hand[target == 1] / 120)
+
+
+@CLASSES
+@GAMMAS
+@pytest.mark.parametrize("asymmetric", [True, False])
+def test_the_slope_written_out_is_autograds(classes, gamma, asymmetric, draw):
+    logits, target, rare = draw(classes, dtype=torch.float64)
+    logits = 8 * logits
+    assert (logits.softmax(1) > 1 - LEAST).any()  # where the discount is held
+
+    def step_by_step(logits, target, rare):
+        logp = logits.log_softmax(1)
+        return -(target * logp * discount(logp, gamma, rare if asymmetric else None)).sum(1).mean()
+
+    written_out = value_and_gradient(Focal(gamma=gamma, asymmetric=asymmetric), logits, target, rare)
+    torch.testing.assert_close(written_out, value_and_gradient(step_by_step, logits, target, rare))
+
+
+def test_soft_targets_enter_as_fractions(draw):
+    logits, target, rare = draw(3, dtype=torch.float64)
+    other = target.flip(1)
+    blended = Focal()(logits, 0.3 * target + 0.7 * other, rare)
+    torch.testing.assert_close(blended, 0.3 * Focal()(logits, target, rare) + 0.7 * Focal()(logits, other, rare))
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy(), Focal(gamma=2.0), Focal(gamma=0.5, asymmetric=False)])
