@@ -7,8 +7,9 @@ from scipy.stats import wilcoxon
 
 from segkit.config.errors import InputError
 from segkit.engine.evaluate import Row, write_scores
-from segkit.table.cells import GAP, Filled, View, fill, rounded
+from segkit.table.cells import Filled, fill, rounded
 from segkit.table.item import Result, items_of
+from segkit.table.scores import GAP, View
 
 TEST = View("test", False)
 
