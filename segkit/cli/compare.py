@@ -83,8 +83,8 @@ def notes(comparison: "Comparison") -> list[str]:
     reference, *others = comparison.methods
     texts = {
         "sign-flip": f"exact test of the mean difference over all choices of signs; for up to {FEW} differences other than 0",
-        "signed-rank": f"Wilcoxon's test, exact; for {FEW + 1} to {EXACT} differences without ties",
-        "signed-rank, normal": f"Wilcoxon's test by its normal approximation; for ties, or more than {EXACT} differences",
+        "signed-rank": f"Wilcoxon's test, exact, with ties too; for {FEW + 1} to {EXACT} differences other than 0",
+        "signed-rank, normal": f"Wilcoxon's test by its normal approximation; for more than {EXACT} differences other than 0",
     }
     used = {pair.test for pair in pairs}
     said = [_who("A, the reference", reference), *(_who("B", method) for method in others)]

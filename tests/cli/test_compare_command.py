@@ -101,14 +101,14 @@ def test_the_columns_stand_under_one_another(two):
 
 
 def test_many_cases_are_tested_by_ranks_and_the_tests_that_were_taken_are_explained(scored):
-    values = [(index * 37 % 41) / 64 for index in range(30)]
+    values = [(index * 37 % 61) / 64 for index in range(60)]
     ranks = [value + (1 if index % 3 else -1) * (index + 1) / 1024 for index, value in enumerate(values)]
-    tied = [value + (1 if index % 3 else -1) / 64 for index, value in enumerate(values)]
+    few = [value + (1 if index % 3 else -1) / 64 * (index < 30) for index, value in enumerate(values)]
     one = scored("one", {DICE: values, ("tumor", "precision"): values})
-    two = scored("two", {DICE: ranks, ("tumor", "precision"): tied}, **MORE_STEPS)
+    two = scored("two", {DICE: ranks, ("tumor", "precision"): few}, **MORE_STEPS)
     said = compare(one, two).stdout
-    assert "  signed-rank: Wilcoxon's test, exact; for 13 to 50 differences without ties\n" in said
-    assert "  signed-rank, normal: Wilcoxon's test by its normal approximation; for ties, or more than 50 differences\n" in said
+    assert "  signed-rank: Wilcoxon's test, exact, with ties too; for 13 to 50 differences other than 0\n" in said
+    assert "  signed-rank, normal: Wilcoxon's test by its normal approximation; for more than 50 differences other than 0\n" in said
     assert "sign-flip" not in said
     assert "mm:" not in said
     assert "fewer than" not in said
