@@ -11,7 +11,7 @@ from segkit.statistics.bootstrap import Interval, mean_interval
 
 FEW = 12  # differences other than 0 up to which all 2^n choices of their signs are looked through
 EXACT = 50  # differences up to which the law of the signed ranks is counted out, not approximated
-ROUNDING = 12  # decimals, relative to the largest value, beyond which two differences are equal
+ROUNDING = 12  # decimals, relative to the largest value, beyond which two differences, or two means, are equal
 
 Test = Literal["sign-flip", "signed-rank", "signed-rank, normal"]
 
@@ -66,7 +66,7 @@ def compare_pairs(a: Sequence[float | None], b: Sequence[float | None], seed: in
         raise ValueError("expected finite values, or None")
     n = len(pairs)
     differences = pairs[:, 1] - pairs[:, 0]
-    compared = _without_noise(differences, np.abs(pairs).max(initial=0))
+    compared = without_noise(differences, np.abs(pairs).max(initial=0))
     test, p = _test(compared[compared != 0]) if n > 1 else (None, None)
     mean_a, mean_b = pairs.mean(axis=0).tolist() if n else (None, None)
     return Paired(
@@ -136,6 +136,6 @@ def _test(differences: np.ndarray) -> tuple[Test, float]:
     return "signed-rank, normal", float(wilcoxon(differences, method="approx").pvalue)
 
 
-def _without_noise(differences: np.ndarray, largest: float) -> np.ndarray:
-    """Differences as shares of the largest value, rounded, so that those which are equal on paper are equal."""
-    return np.round(differences / largest, ROUNDING) if largest else differences
+def without_noise(numbers: np.ndarray, largest: float) -> np.ndarray:
+    """Numbers as shares of the largest value, rounded, so that those which are equal on paper are equal."""
+    return np.round(numbers / largest, ROUNDING) if largest else numbers

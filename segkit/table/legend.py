@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from segkit.statistics.seeds import FEW
 from segkit.table.cells import Block, Cell, Filled, uneven
-from segkit.table.difference import LEVEL
+from segkit.table.difference import LEVEL, Difference
 from segkit.table.item import percent
 from segkit.table.scores import GAP
 
@@ -93,24 +94,39 @@ def _left_out(filled: Filled) -> Iterator[str]:
 
 
 def _what_is_marked(filled: Filled, cells: Sequence[Cell]) -> Iterator[str]:
-    tested = [cell.difference.paired for cell in cells if cell.difference is not None]
-    if not tested:
+    found = [cell.difference for cell in cells if cell.difference is not None]
+    if not found:
         return
-    spec = filled.table.spec
-    tests = " or ".join(dict.fromkeys(TESTS[each.test] for each in tested if each.test is not None)) or "no test was possible"
-    fewest, most = min(each.n for each in tested), max(each.n for each in tested)
+    spec, paired = filled.table.spec, [each.paired for each in found]
+    seeds = len(spec.seeds)
+    tests = " or ".join(dict.fromkeys(TESTS[each.test] for each in paired if each.test is not None)) or "no test was possible"
+    fewest, most = min(each.n for each in paired), max(each.n for each in paired)
     n = str(most) if fewest == most else f"{fewest} to {most}"
+    if seeds == 1:
+        how = f"{tests}, two-sided, paired by case (n = {n}), seeds averaged first, Holm's correction over the rows of a column"
+    else:
+        how = (
+            f"both over cases ({tests}, paired, n = {n}, seeds averaged first) and over seeds "
+            f"(Welch's t-test of the means of {seeds} each), two-sided, each with Holm's correction over the rows of a column"
+        )
+    said = "; ".join(_what_no_mark_means(found, seeds))
     pairs = "; ".join(f"{spec.label(name)} against {spec.label(row.against)}" for name, row in spec.rows.items() if row.against)
-    limits = [
-        *([f"of fewer than {FEWEST} cases none can be marked"] if fewest < FEWEST else []),
-        "what other seeds would change is not in the test",
-        *(["a case without a value in one seed is left out of it"] if any(each.dropped for each in tested) else []),
-    ]
-    said = "; ".join(limits)
-    yield (
-        f"{MARK} differs from its counterpart at {percent(LEVEL)}: {tests}, two-sided, paired by case (n = {n}), seeds averaged first, "
-        f"Holm's correction over the rows of a column. {said[0].upper()}{said[1:]}. {pairs}."
-    )
+    yield f"{MARK} differs from its counterpart at {percent(LEVEL)}: {how}. {said[0].upper()}{said[1:]}. {pairs}."
+
+
+def _what_no_mark_means(found: Sequence[Difference], seeds: int) -> Iterator[str]:
+    if min(each.paired.n for each in found) < FEWEST:
+        yield f"of fewer than {FEWEST} cases none can be marked"
+    if seeds == 1:
+        yield "what other seeds would change is not in the test"
+    elif seeds <= FEW:
+        yield "with so few seeds the test over them has little power, and a missing mark is no proof of equality"
+    else:
+        yield "a missing mark is no proof of equality"
+    if seeds > 1 and any(each.p_seeds is None and each.paired.n for each in found):
+        yield "where neither row's seeds differ in their mean none can be marked"
+    if any(each.paired.dropped for each in found):
+        yield f"a case without a value in one seed is left out of {'it' if seeds == 1 else 'both'}"
 
 
 def _what_is_published(filled: Filled) -> Iterator[str]:

@@ -14,7 +14,7 @@ from segkit.table.scores import GAP
 MISSING = "-"
 HEADER = (
     "row", "fraction", "split", "largest_component", "class", "metric", "unit", "mean", "std", "seeds", "cases", "left_out",
-    "against", "pairs", "difference", "test", "p", "p_holm", "published", "published_verified",
+    "against", "pairs", "difference", "test", "p", "p_holm", "p_seeds", "p_seeds_holm", "published", "published_verified",
 )  # fmt: skip
 
 
@@ -56,10 +56,11 @@ def csv_lines(filled: Filled) -> str:
     writer.writerow(HEADER)
     for block in filled.blocks:
         for (row, fraction, metric), cell in block.cells.items():
-            test: tuple = (None,) * 6
+            test: tuple = (None,) * 8
             if cell.difference is not None:
                 found = cell.difference.paired
                 test = (filled.table.spec.rows[row].against, found.n, found.difference, found.test, found.p, cell.difference.corrected)
+                test += (cell.difference.p_seeds, cell.difference.seeds_corrected)
             published = (cell.published.value, str(cell.published.verified).lower()) if cell.published else (None, None)
             place = (row, fraction, block.view.split, str(block.view.largest).lower(), block.structure, metric, cell.unit)
             line = (*place, cell.mean, cell.std, len(cell.means), cell.cases, cell.left_out, *test, *published)

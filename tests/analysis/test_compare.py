@@ -12,6 +12,7 @@ from segkit.config.errors import InputError
 from segkit.engine.evaluate import Row, read_scores, write_scores
 from segkit.statistics.correction import holm
 from segkit.statistics.paired import compare_pairs
+from segkit.statistics.seeds import seeds_p
 
 RECIPE = """\
 dataset:
@@ -55,13 +56,13 @@ UNET = ("model: deepmedic_tiny", "model: unet3d")
 
 def test_every_method_is_compared_with_the_first_one():
     third = {"a": 0.4, "b": 0.5, "c": 0.6}
-    lines = compare({"one": dice(A), "two": dice(B), "three": dice(third)})
+    lines = compare({"one": [dice(A)], "two": [dice(B)], "three": [dice(third)]})
     assert [(line.structure, line.metric, line.method) for line in lines] == [("core", "dice", "two"), ("core", "dice", "three")]
     assert [line.paired for line in lines] == [compare_pairs(list(A.values()), list(each.values())) for each in (B, third)]
 
 
 def test_values_are_paired_by_case_whatever_their_order():
-    (line,) = compare({"one": dice(A), "two": dice(dict(reversed(B.items())))})
+    (line,) = compare({"one": [dice(A)], "two": [dice(dict(reversed(B.items())))]})
     assert line.paired == compare_pairs(list(A.values()), list(B.values()))
 
 
@@ -76,7 +77,7 @@ def test_holm_goes_over_methods_and_classes_of_one_metric():
         return dice(better(core)) | dice(better(edema), "edema") | {("core", "hd95"): better(hd95)}
 
     reference = dice(base) | dice(base, "edema") | {("core", "hd95"): base}
-    lines = compare({"ce": reference, "iou": method(8, 7, 6), "margin": method(5, 4, 3)})
+    lines = compare({"ce": [reference], "iou": [method(8, 7, 6)], "margin": [method(5, 4, 3)]})
     for metric, count in (("dice", 4), ("hd95", 2)):
         found = [line for line in lines if line.metric == metric]
         assert len(found) == count
@@ -85,15 +86,55 @@ def test_holm_goes_over_methods_and_classes_of_one_metric():
 
 
 def test_only_what_all_methods_have_is_compared():
-    lines = compare({"one": dice(A) | dice(A, "edema"), "two": dice(B) | dice(B, "whole")})
+    lines = compare({"one": [dice(A) | dice(A, "edema")], "two": [dice(B) | dice(B, "whole")]})
     assert [line.structure for line in lines] == ["core"]
 
 
 def test_plain_values_of_other_cases_or_of_one_method_are_refused():
     with pytest.raises(ValueError, match="core dice: two has other cases than one"):
-        compare({"one": dice(A), "two": dice({"a": 0.5})})
+        compare({"one": [dice(A)], "two": [dice({"a": 0.5})]})
     with pytest.raises(ValueError, match="at least two methods"):
-        compare({"one": dice(A)})
+        compare({"one": [dice(A)]})
+
+
+def seeds_of(*differences: float) -> list[dict]:
+    """Seeds that are better than A by so much in every case, in two classes; in the second one twice as much."""
+    return [
+        dice({case: value + by for case, value in A.items()}) | dice({case: value + 2 * by for case, value in A.items()}, "edema")
+        for by in differences
+    ]
+
+
+def test_methods_of_several_seeds_are_also_compared_over_seeds():
+    reference, better, worse = seeds_of(0, 0.01, 0.02), seeds_of(0.05, 0.06), seeds_of(-0.1, -0.11, -0.12)
+    lines = compare({"ce": reference, "iou": better, "margin": worse})
+    values = {name: [list(seed["core", "dice"].values()) for seed in seeds] for name, seeds in (("iou", better), ("margin", worse))}
+    own = [list(seed["core", "dice"].values()) for seed in reference]
+    assert [(line.structure, line.p_seeds) for line in lines if line.structure == "core"] == [
+        ("core", seeds_p(own, values["iou"])),
+        ("core", seeds_p(own, values["margin"])),
+    ]
+    assert lines[0].p_seeds < 0.05
+    assert lines[2].p_seeds == pytest.approx(lines[0].p_seeds)  # the other class differs by twice as much, and varies by twice as much
+
+
+def test_holm_goes_over_the_same_lines_for_p_over_seeds():
+    lines = compare(
+        {"ce": seeds_of(0, 0.01, 0.02), "iou": seeds_of(0.05, 0.06), "margin": seeds_of(-0.1, -0.11, -0.12), "one": seeds_of(0.3)}
+    )
+    assert [line.p_seeds_holm for line in lines] == holm([line.p_seeds for line in lines])
+    assert [line.p_seeds for line in lines if line.method == "one"] == [None, None]
+    assert min(line.p_seeds_holm for line in lines if line.method != "one") == 4 * min(
+        line.p_seeds for line in lines if line.method != "one"
+    )
+
+
+def test_seeds_are_compared_on_the_cases_that_all_seeds_of_both_have():
+    reference, other = seeds_of(0, 0.01), seeds_of(0.05, 0.08)
+    other[1]["core", "dice"]["b"] = None
+    line, _ = compare({"ce": reference, "iou": other})
+    assert line.paired.n == 2
+    assert line.p_seeds == pytest.approx(seeds_p([(0.5, 0.7), (0.51, 0.71)], [(0.55, 0.75), (0.58, 0.78)]))
 
 
 def test_the_mean_over_seeds_is_taken_within_each_case():
@@ -330,7 +371,7 @@ def test_the_file_holds_a_line_a_comparison_with_all_digits(tmp_path):
         "class": "core", "metric": "dice", "unit": "", "reference": "ce", "method": "iou", "n": "3", "dropped": "0",
         "mean_reference": str(pair.mean_a), "mean_method": str(pair.mean_b), "difference": str(pair.difference),
         "low": str(pair.interval.low), "high": str(pair.interval.high), "test": "sign-flip", "p": "0.5", "p_holm": "0.5",
-        "effect": "1.0", "higher": "2", "ties": "1", "lower": "0",
+        "p_seeds": "", "p_seeds_holm": "", "effect": "1.0", "higher": "2", "ties": "1", "lower": "0",
     }  # fmt: skip
     assert (second["unit"], second["n"], second["dropped"], second["difference"]) == ("mm", "1", "2", "0.0")
-    assert {second[name] for name in ("low", "high", "test", "p", "p_holm", "effect")} == {""}
+    assert {second[name] for name in ("low", "high", "test", "p", "p_holm", "p_seeds", "p_seeds_holm", "effect")} == {""}
