@@ -7,7 +7,7 @@ from typing import Any
 
 from segkit.config.errors import InputError
 from segkit.engine.evaluate import read_scores
-from segkit.engine.run import Run
+from segkit.engine.item_folder import ItemFolder, run_at
 from segkit.recipe import Recipe, read
 
 Quantity = tuple[str, str]  # class or region, metric
@@ -36,15 +36,18 @@ class Scored:
 
     @classmethod
     def of(cls, folder: Path) -> "Scored":
-        """From a run folder. Raises InputError where it is none, or was not scored."""
-        run, file = Run(folder), folder / "scores.csv"
+        """From a run folder, or that of an item of a table. Raises InputError where it is neither, or was not scored."""
+        run = run_at(folder)
         if not run.recipe.is_file():
             raise InputError("SK-A050", "this is no run", where=folder, expected=f"a run folder with {run.recipe.name}")
-        if not file.is_file():
+        if not run.scores.is_file():
+            item = ItemFolder.around(folder)
+            if item is not None:
+                raise item.unfinished()
             remedy = f"segkit predict {folder} --split test && segkit evaluate {folder} --split test"
-            raise InputError("SK-A051", "this run has no scores", where=file, remedy=remedy)
+            raise InputError("SK-A051", "this run has no scores", where=run.scores, remedy=remedy)
         scores: dict[Quantity, dict[str, float | None]] = {}
-        rows = read_scores(file)
+        rows = read_scores(run.scores)
         for row in rows:
             scores.setdefault((row.structure, row.metric), {})[row.case] = row.value
         return cls(folder, read(run.recipe), scores, {row.metric: row.unit for row in rows})

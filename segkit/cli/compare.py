@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from segkit.analysis.compare import Comparison, Line, Method
 
 Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="Scored runs; the first one's method is the reference.", show_default=False)
+    list[Path],
+    typer.Argument(metavar="RUN...", help="Scored runs, or items of tables; the first one's method is the reference.", show_default=False),
 ]
 Metrics = Annotated[
     list[str] | None,

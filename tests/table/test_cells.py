@@ -210,7 +210,7 @@ def test_a_case_that_only_one_of_two_rows_has_a_line_for_is_no_pair_but_counted(
         rows = [Row(case, "edema", "dice", 0.5, "", "ok") for case in "abc"]
         rows += [Row(case, "core", "dice", 0.5, "", "ok") for case in ("abc" if item.row == kept else "ab")]
         write_scores(item.scores("test", False), rows)
-        item.result_file.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
+        item.place.result.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
     difference = cells(fill(table, items))["focal"].difference
     assert (difference.paired.n, difference.paired.dropped) == (2, 1)
 
@@ -243,7 +243,7 @@ def test_a_mean_of_classes_is_taken_case_by_case_over_those_that_have_a_value(ti
     rows = [("a", "core", 0.2), ("a", "edema", 0.4), ("b", "core", None), ("b", "edema", 0.7), ("c", "core", None), ("c", "edema", None)]
     for item in items:
         write_scores(item.scores("test", False), [Row(case, name, "dice", value, "", "ok") for case, name, value in rows])
-        item.result_file.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
+        item.place.result.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
     found = cells(fill(table, items), structure="both")["plain"]
     assert found.mean == pytest.approx((0.3 + 0.7) / 2)
     assert (found.cases, found.left_out) == (3, 1)
@@ -257,7 +257,7 @@ def test_the_gap_is_training_minus_test_seed_by_seed(tiny, tmp_path):
     for item in items:
         for split, value in (("test", 0.5), ("training", 0.7 + 0.2 * item.seed)):
             write_scores(item.scores(split, False), [Row("a", "core", "dice", value, "", "ok")])
-        item.result_file.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
+        item.place.result.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
     filled = fill(table, items)
     assert [block.view.split for block in filled.blocks] == ["test", "training", GAP]
     gap = cells(filled, View(GAP, False))["plain"]

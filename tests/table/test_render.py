@@ -234,5 +234,5 @@ def test_a_published_value_stands_where_ours_is_missing():
 def test_a_commit_is_shortened_and_keeps_the_sign_of_a_changed_tree(planted):
     table, items = planted({"plain": [[0.1], [0.1]], "focal": [[0.1], [0.1]]})
     for item, commit in zip(items, ("0123456789abcdef", "0123456789abcdef+", "0123456789abcdef", "0123456789abcdef"), strict=True):
-        item.result_file.write_text(item.result_file.read_text().replace("c0ffee", commit))
+        item.place.result.write_text(item.place.result.read_text().replace("c0ffee", commit))
     assert markdown(fill(table, items)).endswith("segkit 0.0.0, commit 0123456789, 0123456789+.\n")
