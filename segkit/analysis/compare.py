@@ -123,7 +123,7 @@ class Comparison:
 def compare_runs(folders: Sequence[Path], metrics: Sequence[str] | None = None) -> Comparison:
     """The runs in some folders by their `scores.csv`; the method of the first one is the reference.
 
-    Runs of one experiment are seeds of one method. metrics: default those of DEFAULT_METRICS that are there.
+    metrics: default those of DEFAULT_METRICS that are there.
     Raises InputError where there is nothing to compare, or where it would not be the same cases.
     """
     runs = [Scored.of(folder) for folder in folders]
@@ -167,10 +167,10 @@ def _check_cases(runs: Sequence[Scored]) -> None:
 
 
 def _methods(runs: Sequence[Scored]) -> list[Method]:
-    """Runs by experiment, in their order. Raises InputError for a seed that comes twice, or a single method."""
+    """Runs by method, in their order. Raises InputError for a seed that comes twice, or a single method."""
     groups: list[list[Scored]] = []
     for run in runs:
-        group = next((group for group in groups if group[0].experiment() == run.experiment()), None)
+        group = next((group for group in groups if run.is_seed_of(group[0])), None)
         if group is None:
             groups.append([run])
             continue
@@ -180,7 +180,7 @@ def _methods(runs: Sequence[Scored]) -> list[Method]:
                 "SK-A053",
                 "two runs of one method have the same seed",
                 where=f"{twin.folder}, {run.folder}",
-                got=f"the same recipe, train.seed {run.recipe.train.seed} in both",
+                got=f"recipes that differ in nothing that makes a method, train.seed {run.recipe.train.seed} in both",
                 remedy="name one of them",
             )
         group.append(run)
@@ -189,7 +189,7 @@ def _methods(runs: Sequence[Scored]) -> list[Method]:
             "SK-A054",
             "only one method",
             where=", ".join(str(run.folder) for run in runs),
-            expected="runs whose recipes differ in more than their seed",
+            expected="runs whose recipes differ in more than their seed and where their data lie",
             remedy="name a run of another method too",
         )
     return [Method(name, tuple(group)) for name, group in zip(names_of([group[0].folder for group in groups]), groups, strict=True)]

@@ -1,6 +1,7 @@
 """Methods compared: plain values by hand, seeds averaged, and runs read, named, grouped and refused."""
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -174,13 +175,52 @@ def test_a_case_without_a_value_in_one_seed_has_none_and_is_counted(tmp_path):
     "change",
     [
         ("patch_shape: [9, 9, 9]", "patch_shape: [9, 9, 9], residence: disk"),
-        ("train: {steps: 3}", "train: {steps: 3, checkpoint_minutes: 1, checkpoint_every: 7}"),
+        ("train: {steps: 3}", "train: {steps: 3, checkpoint_minutes: 1}"),
+        ("train: {steps: 3}", "train: {steps: 3, checkpoint_every: 7}"),
+        ("train: {steps: 3}", "train: {steps: 3, monitor: {every: 2}}"),
+        ("train: {steps: 3}", "train: {steps: 3, deterministic: true}"),
         ("sampling:", "preprocess: {store: elsewhere}\nsampling:"),
+        ("root: /scans", "root: /moved"),
+        ("evaluate: {", "evaluate: {metrics: [dice], "),
     ],
 )
-def test_how_a_run_was_carried_out_makes_no_method(tmp_path, change):
+def test_where_and_how_a_run_was_carried_out_makes_no_method(tmp_path, change):
     one = Scored.of(run(tmp_path / "one", dice(A)))
     assert Scored.of(run(tmp_path / "two", dice(A), change, seed=5)).experiment() == one.experiment()
+
+
+def test_where_a_split_file_lies_makes_no_method_but_a_split_of_another_form_does(tmp_path):
+    one, moved, drawn = (
+        Scored.of(run(tmp_path / name, dice(A), ("split: {test: 1, seed: 3}", f"split: {split}")))
+        for name, split in (("one", "{file: /one.json}"), ("moved", "{file: /moved.json}"), ("drawn", "{test: 1}"))
+    )
+    assert one.experiment() == moved.experiment() != drawn.experiment()
+
+
+def noting(folder: Path, training: str, validation: str = "") -> Path:
+    """The run with cases in its provenance, each of one letter."""
+    (folder / "provenance.json").write_text(json.dumps({"cases": {"training": [*training], "validation": [*validation]}}))
+    return folder
+
+
+def test_runs_of_moved_data_are_seeds_of_one_method(tmp_path):
+    runs = [
+        noting(run(tmp_path / "ce_0", dice(A)), "xyz"),
+        noting(run(tmp_path / "ce_1", dice(A), ("root: /scans", "root: /moved"), seed=1), "zyx"),
+        noting(run(tmp_path / "iou", dice(B), IOU), "xyz"),
+    ]
+    assert [len(method.seeds) for method in compare_runs(runs).methods] == [2, 1]
+
+
+@pytest.mark.parametrize("cases", [("xy", "v"), ("wxyz", "v"), ("xyz", "")])
+def test_runs_that_were_trained_or_validated_on_other_cases_are_other_methods(tmp_path, cases):
+    runs = [noting(run(tmp_path / "all", dice(A)), "xyz", "v"), noting(run(tmp_path / "others", dice(B)), *cases)]
+    assert [method.name for method in compare_runs(runs).methods] == ["all", "others"]
+
+
+def test_a_run_that_does_not_note_its_cases_is_taken_by_its_recipe(tmp_path):
+    runs = [noting(run(tmp_path / "ce_0", dice(A)), "xyz"), run(tmp_path / "ce_1", dice(A), seed=1), run(tmp_path / "iou", dice(B), IOU)]
+    assert [len(method.seeds) for method in compare_runs(runs).methods] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +229,9 @@ def test_how_a_run_was_carried_out_makes_no_method(tmp_path, change):
         IOU,
         ("steps: 3", "steps: 4"),
         ("seed: 3", "seed: 4"),  # of the split
-        ("root: /scans", "root: /other_scans"),
+        ("evaluate: {", "evaluate: {convention: brats, "),
+        ("train: {steps: 3}", "train: {steps: 3, validate_every: 2}"),
+        ("train: {steps: 3}", "train: {steps: 3, precision: bf16}"),
         ("name: brats", "name: brats, train_fraction: 0.5"),
         ("evaluate: {", "infer: {mirror: false, overlap: 0.25}\nevaluate: {"),
     ],
@@ -294,7 +336,7 @@ def test_one_method_is_nothing_to_compare(tmp_path):
     assert refused(runs) == (
         "SK-A054: only one method\n"
         f"  where:    {runs[0]}, {runs[1]}\n"
-        "  expected: runs whose recipes differ in more than their seed\n"
+        "  expected: runs whose recipes differ in more than their seed and where their data lie\n"
         "  remedy:   name a run of another method too"
     )
     assert refused(runs[:1]).startswith("SK-A054")
@@ -305,7 +347,7 @@ def test_a_seed_is_not_counted_twice(tmp_path):
     assert refused(runs) == (
         "SK-A053: two runs of one method have the same seed\n"
         f"  where:    {runs[0]}, {runs[1]}\n"
-        "  got:      the same recipe, train.seed 0 in both\n"
+        "  got:      recipes that differ in nothing that makes a method, train.seed 0 in both\n"
         "  remedy:   name one of them"
     )
 
