@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from segkit.table.cells import Block, Cell, Filled, rounded, unit_of
+from segkit.table.escape import in_latex, in_markdown
 from segkit.table.item import percent
 from segkit.table.legend import UNVERIFIED, notes, title
 from segkit.table.scores import GAP
@@ -109,7 +110,7 @@ def _numbers(filled: Filled, block: Block, row: str, style: Style) -> list[str]:
 
 def _pipe_table(filled: Filled, block: Block) -> Iterator[str]:
     spec, text = filled.table.spec, MARKDOWN.escape
-    columns = [f"{percent(fraction)}: {heading(metric)}" for fraction in spec.fractions for metric in spec.metrics]
+    columns = [text(f"{percent(fraction)}: {heading(metric)}") for fraction in spec.fractions for metric in spec.metrics]
     yield _piped(["", *columns])
     yield "|---|" + "---:|" * len(columns)
     for group, rows in _groups(filled):
@@ -141,13 +142,5 @@ def _tabular(filled: Filled, block: Block) -> Iterator[str]:
     yield "\\end{tabular}"
 
 
-_MD = str.maketrans({"|": "\\|", "*": "\\*", "\n": " "})
-_TEX = str.maketrans(
-    {
-        "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}",
-        "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
-        "±": "$\\pm$", "†": "$\\dagger$", "\n": " ",
-    }
-)  # fmt: skip
-MARKDOWN = Style(lambda text: text.translate(_MD), lambda number: f"**{number}**", "-", "±", "\\*", UNVERIFIED)
-LATEX = Style(lambda text: text.translate(_TEX), lambda number: f"\\textbf{{{number}}}", "$-$", "$\\pm$", "$^{*}$", "$^{\\dagger}$")
+MARKDOWN = Style(in_markdown, lambda number: f"**{number}**", "-", "±", "\\*", UNVERIFIED)
+LATEX = Style(in_latex, lambda number: f"\\textbf{{{number}}}", "$-$", "$\\pm$", "$^{*}$", "$^{\\dagger}$")

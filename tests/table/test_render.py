@@ -55,7 +55,7 @@ def test_markdown_by_hand(full):
         "seeds the test over them has little power, and a missing mark is no proof of equality. focal against a\\|b_c & \\*d\\*.",
         "- In brackets with †: as published, but read in a secondary source and not verified: S_1.",
         "- In brackets: as published in T.",
-        "- Read me: 5 % {of} #1 ~ ^ \\ <$>",
+        "- Read me: 5 % {of} \\#1 \\~ ^ \\\\ \\<\\$>",
         "- Steps: 1. segkit 0.0.0, commit c0ffee.",
     ]
 
@@ -84,9 +84,10 @@ def test_latex_by_hand_with_everything_escaped(full):
         "\\item{} Bold: the best mean of a column, of those with all seeds.",
         "\\item{} Test cases: 7.",
         "\\item{} Training cases: 3 at 50 \\%.",
-        "\\item{} * differs from its counterpart at 5 \\%: both over cases (exact sign-flip test, paired, n = 7, seeds averaged first) and "
-        "over seeds (Welch's t-test of the means of 2 each), two-sided, each with Holm's correction over the rows of a column. With so few "
-        "seeds the test over them has little power, and a missing mark is no proof of equality. focal against a\\textbar{}b\\_c \\& *d*.",
+        "\\item{} {}* differs from its counterpart at 5 \\%: both over cases (exact sign-flip test, paired, n = 7, seeds averaged first) "
+        "and over seeds (Welch's t-test of the means of 2 each), two-sided, each with Holm's correction over the rows of a column. With so "
+        "few seeds the test over them has little power, and a missing mark is no proof of equality. "
+        "focal against a\\textbar{}b\\_c \\& *d*.",
         "\\item{} In brackets with $\\dagger$: as published, but read in a secondary source and not verified: S\\_1.",
         "\\item{} In brackets: as published in T.",
         "\\item{} Read me: 5 \\% \\{of\\} \\#1 \\textasciitilde{} \\textasciicircum{} \\textbackslash{} \\textless{}\\$\\textgreater{}",
@@ -137,7 +138,7 @@ def test_an_empty_table_has_a_dash_in_every_cell_and_says_what_it_would_hold(pla
 def test_a_table_on_the_way_says_how_many_seeds_each_cell_has(planted):
     text = markdown(fill(*planted({"plain": [[0.1, 0.3], None], "focal": [[0.5, None], [None, None]]})))
     assert "| plain | 20.0 [1] |\n| focal | n/a (1) |\n" in text
-    assert "- [k]: only k of the 2 seeds are done.\n- n/a (k): in k of the seeds no case has a value.\n" in text
+    assert "- \\[k]: only k of the 2 seeds are done.\n- n/a (k): in k of the seeds no case has a value.\n" in text
     assert "- Not applicable and in no mean (core, test cases): focal, 50 %, dice: 3 of 4.\n" in text
 
 
