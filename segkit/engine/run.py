@@ -22,14 +22,18 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """Paths of a run folder, and its log. Every file but the log is written beside and renamed: no reader meets half a file."""
+    """Paths of a run folder, and its log. Every file but the log is written beside and renamed: no reader meets half a file.
+
+    tested: where label maps and scores lie if not in the run itself, as with an item of a table (see `engine.item_folder`).
+    """
 
     path: Path
+    tested: Path | None = None
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.path.name
+        """The folder's own name; of an item of a table, the item's."""
+        return (self.tested.resolve().parent if self.tested else self.path.resolve()).name
 
     @property
     def recipe(self) -> Path:
@@ -74,7 +78,17 @@ class Run:
     @property
     def predictions(self) -> Path:
         """Label maps by case."""
-        return self.path / "predictions"
+        return self.tested or self.path / "predictions"
+
+    @property
+    def scores(self) -> Path:
+        """Scores by case."""
+        return (self.tested or self.path) / "scores.csv"
+
+    @property
+    def summary(self) -> Path:
+        """The scores over cases, and the cases that could not be scored."""
+        return (self.tested or self.path) / "summary.json"
 
     @property
     def analysis(self) -> Path:

@@ -143,8 +143,7 @@ def gather(run: Run, console: Console) -> Sources:
 
 
 def _rows(run: Run) -> tuple[Row, ...]:
-    table = run.path / "scores.csv"
-    return tuple(read_scores(table)) if table.is_file() else ()
+    return tuple(read_scores(run.scores)) if run.scores.is_file() else ()
 
 
 def examples(ranking: Sequence[tuple[str, float]]) -> list[tuple[str, str, float]]:
@@ -189,10 +188,9 @@ def _context(sources: Sources) -> dict[str, Any]:
     run, recipe, scores, splits = sources.run, sources.recipe, sources.scores, sources.splits
     history = sources.history
     names = (*recipe.class_names()[1:], *recipe.evaluate.regions)
-    folder = run.path.resolve()
     return {
-        "name": folder.name,
-        "folder": folder,
+        "name": run.name,
+        "folder": run.path.resolve(),
         "recipe": recipe,
         "recipe_text": run.recipe.read_text(encoding="utf-8"),
         "splits": splits,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from segkit.config.parse import dump
+from segkit.engine.item_folder import ItemFolder
 from segkit.engine.run import Run
 from segkit.recipe import Recipe
 from segkit.table.spec import Table
@@ -41,11 +42,7 @@ class Result:
 class Item:
     """A row, a share of the training cases, a seed; `recipe` is resolved and has both. Plain data: it may be worked on anywhere.
 
-    Working on it twice changes nothing, and it may be interrupted at any moment. In `folder`:
-
-        run/              the run                                 SPLIT/           label maps, scores.csv, summary.json
-        result.json       written last: the item is done          SPLIT_largest/   scores.csv, summary.json
-        lock              held by whoever works on it
+    Working on it twice changes nothing, and it may be interrupted at any moment.
     """
 
     row: str
@@ -61,27 +58,22 @@ class Item:
         return f"{self.row}, {percent(self.fraction)}, seed {self.seed}"
 
     @property
+    def place(self) -> ItemFolder:
+        """What lies where in `folder`."""
+        return ItemFolder(self.folder)
+
+    @property
     def run(self) -> Run:
         """Its training."""
-        return Run(self.folder / "run")
-
-    @property
-    def result_file(self) -> Path:
-        """Written last."""
-        return self.folder / "result.json"
-
-    @property
-    def lock(self) -> Path:
-        """Held by whoever works on it."""
-        return self.folder / "lock"
+        return self.place.run
 
     def predictions(self, split: str) -> Path:
         """Label maps of a split."""
-        return self.folder / split
+        return self.place.predictions(split)
 
     def scores(self, split: str, largest: bool) -> Path:
         """The folder of the scores of a split, as predicted or with only the largest parts kept."""
-        return self.folder / (f"{split}_largest" if largest else split)
+        return self.place.scores(split, largest)
 
     def write(self, result: Result) -> str:
         """The text of `result.json`."""
@@ -90,7 +82,7 @@ class Item:
     def result(self) -> Result | None:
         """None where the item is not done: something that is asked for was not scored, or `result.json` is not whole."""
         try:
-            facts = json.loads(self.result_file.read_text(encoding="utf-8"))
+            facts = json.loads(self.place.result.read_text(encoding="utf-8"))
             scored = Asked(tuple(facts["asked"]["splits"]), tuple(facts["asked"]["metrics"]), facts["asked"]["largest_component"])
             result = Result(scored, facts["training_cases"], facts["steps"], facts["segkit"], tuple(facts["commits"]))
         except (OSError, ValueError, KeyError, TypeError):

@@ -44,7 +44,7 @@ def claimed(item: Item) -> Iterator[bool]:
     The system holds the lock for the open file, so a killed process leaves none, and no process number has to be trusted.
     """
     item.folder.mkdir(parents=True, exist_ok=True)
-    with item.lock.open("a", encoding="ascii") as file:
+    with item.place.lock.open("a", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -59,7 +59,7 @@ def work(item: Item) -> State:
         if not mine:
             return "busy"
         if item.result() is None:
-            item.result_file.unlink(missing_ok=True)  # before a score is replaced that it speaks of
+            item.place.result.unlink(missing_ok=True)  # before a score is replaced that it speaks of
             _complete(item)
         return "done"
 
@@ -81,7 +81,7 @@ def _complete(item: Item) -> None:
     origin = json.loads(item.run.provenance.read_text(encoding="utf-8"))
     commits = [facts["commit"] for facts in (origin, *origin.get("resumed", [])) if facts["commit"]]
     result = Result(item.asked, len(splits.training), item.recipe.train.steps, version("segkit"), tuple(dict.fromkeys(commits)))
-    with atomic(item.result_file) as temporary:
+    with atomic(item.place.result) as temporary:
         temporary.write_text(item.write(result), encoding="utf-8")
 
 

@@ -201,6 +201,33 @@ def test_csv_and_latex_are_the_same_table(call):
     assert tex.out.count("\\begin{tabular}{lrrrrrr}") == 6
 
 
+def test_items_of_a_table_can_be_compared_and_reported_by_their_folders_or_their_runs(call, segkit):
+    Path("table.yaml").write_text(SPEC.replace("[0.34, 1.0]", "[1.0]"))
+    call("table.yaml", "--run")
+    (plain,), (focal,) = (sorted(Path("runs/tables/table").glob(f"{row}_1_0_*")) for row in ("plain", "focal"))
+    by_item, by_run = segkit("compare", plain, focal), segkit("compare", plain / "run", focal / "run")
+    assert (by_item.status, by_item.err, by_run.status, by_run.err) == (0, "", 0, "")
+    lines = by_item.out.splitlines()
+    assert [line.split()[:4] for line in lines if line.startswith("tumor")] == [
+        ["tumor", metric, focal.name, "2"] for metric in ("dice", "sensitivity", "precision")
+    ]
+    assert f"A, the reference: {plain.name} ({plain})" in lines
+    assert f"A, the reference: {plain.name}/run ({plain}/run)" in by_run.out.splitlines()
+    said = segkit("report", focal)
+    assert (said.status, said.err) == (0, "")
+    page = (focal / "run/report.html").read_text(encoding="utf-8")
+    assert f"<h1>{focal.name}</h1>" in page
+    assert page.count('class="plane"') == 6  # two test cases, the worst and the best, in three planes
+    assert "2 of the 2 test cases" in page
+    assert segkit("report", focal / "run", "--output", "again.html").status == 0
+    assert f"<h1>{focal.name}</h1>" in Path("again.html").read_text(encoding="utf-8")
+    (focal / "result.json").unlink()
+    for refused in (segkit("compare", plain, focal), segkit("compare", plain, focal / "run"), segkit("report", focal)):
+        assert (refused.status, refused.out) == (2, "")
+        assert refused.err.startswith("SK-E040: this item of a table is not finished\n")
+    assert segkit("report", focal / "run").status == 0  # a training under way has a page
+
+
 def test_a_mistake_in_the_table_ends_with_2(call):
     Path("table.yaml").write_text(SPEC.replace("classes: [tumor]", "classes: [tumour]"))
     said = call("table.yaml", "--run")

@@ -74,7 +74,7 @@ def test_an_item_is_done_when_its_result_and_all_its_scores_are_there(tiny, plan
 def test_a_result_that_is_not_whole_is_none(tiny, plant, tmp_path, text):
     item = items_of(tiny(), tmp_path / "out")[0]
     plant(item, DICE)
-    item.result_file.write_text(text)
+    item.place.result.write_text(text)
     assert item.result() is None
 
 

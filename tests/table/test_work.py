@@ -116,7 +116,7 @@ HOLD = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcnt
 def test_the_lock_of_a_killed_process_holds_nobody_up(tiny, tmp_path):
     item = first(tiny(ASKED), tmp_path / "out")
     item.folder.mkdir(parents=True)
-    with subprocess.Popen([sys.executable, "-c", HOLD, item.lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", HOLD, item.place.lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
         with claimed(item) as mine:
             assert not mine
