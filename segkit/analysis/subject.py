@@ -13,7 +13,8 @@ from segkit.config.errors import InputError, SegkitError
 from segkit.datasets.document import read_object
 from segkit.engine.cohort import reach, store_settings
 from segkit.engine.console import Console
-from segkit.engine.run import Record, Run
+from segkit.engine.log import Record
+from segkit.engine.run import Run
 from segkit.engine.weights import Trained, load_weights
 from segkit.volume.case import CaseFiles
 from segkit.volume.store import Store
