@@ -15,7 +15,8 @@ class ItemFolder:
     """Paths. The only place that knows an item's file names:
 
     run/              the run                                 SPLIT/           label maps, scores.csv, summary.json
-    result.json       written last: the item is done          SPLIT_largest/   scores.csv, summary.json
+    data.json         written first: what it is made from     SPLIT_largest/   scores.csv, summary.json
+    result.json       written last: the item is done          outdated_N/      all of this, made from data that have changed since
     lock              held by whoever works on it
     """
 
@@ -37,6 +38,11 @@ class ItemFolder:
     def result(self) -> Path:
         """Written last."""
         return self.path / "result.json"
+
+    @property
+    def data(self) -> Path:
+        """Written first."""
+        return self.path / "data.json"
 
     @property
     def lock(self) -> Path:

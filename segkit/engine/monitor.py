@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv3d
 
-from segkit.engine.run import Record
+from segkit.engine.log import Record
 from segkit.losses.base import full_precision
 from segkit.recipe import Monitor
 

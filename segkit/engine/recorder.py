@@ -12,8 +12,9 @@ from torch.utils.tensorboard import SummaryWriter
 from segkit.config.errors import WorkError
 from segkit.engine.console import Console
 from segkit.engine.evaluate import DiceMeans
+from segkit.engine.log import Log
 from segkit.engine.progress import Progress
-from segkit.engine.run import Log, Run
+from segkit.engine.run import Run
 from segkit.recipe import Train
 from segkit.sampling.loader import Batch
 
@@ -29,7 +30,7 @@ class Recorder:
 
     def __init__(self, run: Run, settings: Train, names: tuple[str, ...], progress: Progress, console: Console) -> None:
         self._run, self._settings, self._names, self._progress, self._console = run, settings, names, progress, console
-        self._log = Log(run)
+        self._log = Log(run.log)
         self._board = SummaryWriter(str(run.tensorboard), purge_step=progress.step + 1)
         self._pending: list[_Pending] = []
         self._mark = self._flushed = self._saved = time.perf_counter()

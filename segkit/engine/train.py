@@ -86,6 +86,8 @@ def train(recipe: Recipe, run: Run, *, resumed: bool = False, device_name: str =
             if stopped and not last:
                 raise Interrupted(stopped[0], run, progress.step)
         recorder.finish()
+    if stopped:  # in the last step: whoever called this must not go on as if nothing had come
+        raise Interrupted(stopped[0], run, progress.step, complete=True)
     return run
 
 

@@ -11,15 +11,15 @@ from torch.nn.functional import pad
 from segkit.config.errors import InputError
 from segkit.regularizers.base import Regularizer, RunningRegularizer, full_precision, regularizers
 from segkit.regularizers.beta import beta_draws
+from segkit.regularizers.strength import GAMMA, Law, strengths
+from segkit.regularizers.voxels import Voxels, by_class, chosen_voxels, drawn_classes, nth_of_class, places
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Shape = Annotated[float, Field(ge=1e-3, le=1e4)]
 Label = Literal["soft", "keep"]
 Partner = Literal["uniform", "class_balanced", "other_class"]
 Flow = Literal["detach", "flow"]
-Law = Literal["log", "power", "step"]
 
-GAMMA = 0.5  # of the law `power` where none is given
 BANK = 4096  # features a class where none is given
 
 
@@ -130,19 +130,6 @@ class FeatureWeakening(Regularizer):
         return RunningFeatureWeakening(self, classes, features, steps)
 
 
-class Voxels(NamedTuple):
-    """The N = B X Y Z voxels of a batch, sorted by class.
-
-    label: int64 [N], C where ignored. order: int64 [N], the voxels of class 0, those of 1, ..., those ignored.
-    begins, counts: int64 [C], where in `order` a class begins, and how many voxels it has.
-    """
-
-    label: Tensor
-    order: Tensor
-    begins: Tensor
-    counts: Tensor
-
-
 class RunningFeatureWeakening(RunningRegularizer):
     """Counts voxels of the clean batches, over all processes, and blends; the bank is that of the process.
 
@@ -247,65 +234,6 @@ class Bank(nn.Module):
         self.filled.copy_((self.filled + added).clamp(max=size))
 
 
-def strengths(law: Law, gamma: float, counts: Tensor, rare: Tensor) -> Tensor:
-    """s of each class, [C], from voxels met, float64 [C]; rare: bool [C]."""
-    least, most = counts.masked_fill(counts == 0, torch.inf).min(), counts.max()
-    if law == "log":
-        s = (counts / least).log() / (most / least).log()
-    elif law == "power":
-        s = 1 - (least / counts) ** gamma
-    else:
-        s = (~rare).to(counts.dtype)
-    return s.masked_fill(~(counts > least), 0.0)
-
-
-def by_class(target: Tensor) -> Voxels:
-    """The voxels of a target [B, C, X, Y, Z]; a soft one is of its largest class."""
-    classes = target.shape[1]
-    label = target.argmax(dim=1).masked_fill(target.sum(dim=1) == 0, classes).flatten()
-    in_order = label.short().sort(stable=True)
-    borders = torch.searchsorted(in_order.values, torch.arange(classes + 1, device=target.device, dtype=torch.int16))
-    return Voxels(label, in_order.indices, borders[:-1], borders.diff())
-
-
-def nth_of_class(voxels: Voxels, classes: Tensor, n: Tensor) -> Tensor:
-    """The nth voxel of each class, int64; some voxel of the batch where the class has none."""
-    return voxels.order[(voxels.begins[classes] + n).clamp(max=len(voxels.order) - 1)]
-
-
-def chosen_voxels(voxels: Voxels, weakened: Tensor, most: int, rng: Generator) -> Tensor:
-    """All voxels, or `most` of them at random, those of weakened classes (bool [C + 1]) before others: int64 [min(N, most)]."""
-    label = voxels.label
-    if len(label) <= most:
-        return torch.arange(len(label), device=label.device)
-    key = torch.rand(len(label), generator=rng, device=rng.device, dtype=torch.float64).to(label.device)
-    return key.masked_fill(~weakened[label], 2.0).topk(most, largest=False, sorted=False).indices
-
-
-def drawn_classes(own: Tensor, available: Tensor, other: bool, u: Tensor) -> tuple[Tensor, Tensor]:
-    """An available class for each of M voxels of class `own`, each as likely; with `other` not its own. u: float64 [M], 0 to 1.
-
-    Returns int64 [M], and bool [M]: whether there was one.
-    """
-    up_to = available.cumsum(0)
-    last, total = len(available) - 1, up_to[-1]
-    if other:
-        rank = (u * (total - 1)).long()
-        rank = rank + (rank >= up_to[own.clamp(max=last)] - 1)  # the own class is left out of the numbering
-    else:
-        rank = (u * total).long()
-    return torch.searchsorted(up_to, rank, right=True).clamp(max=last), rank < total
-
-
 def mixed(own: Tensor, other: Tensor, share: Tensor) -> Tensor:
     """(1 - share) own + share other, exactly own at share 0; share: [M, 1]."""
     return torch.lerp(own, other, share.to(own.dtype))
-
-
-def places(flat: Tensor, grid: torch.Size) -> tuple[Tensor, ...]:
-    """Indices into a grid, one tensor an axis, of flat ones."""
-    found = []
-    for size in reversed(grid):
-        found.append(flat % size)
-        flat = flat // size
-    return tuple(reversed(found))

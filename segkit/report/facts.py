@@ -11,7 +11,8 @@ from segkit.config.errors import InputError
 from segkit.config.settings import Settings
 from segkit.datasets.document import read_object
 from segkit.datasets.split import Splits
-from segkit.engine.run import Record, Run
+from segkit.engine.log import Record
+from segkit.engine.run import Run
 from segkit.recipe import Recipe
 
 

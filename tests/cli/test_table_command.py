@@ -1,5 +1,6 @@
 """`segkit table`: an empty table, the work to fill it, interruptions, and the table that is the same in the end."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -142,6 +144,42 @@ def test_a_missing_result_is_made_again_and_nothing_else(call):
     again = {path for path, when in changed().items() if before.get(path) != when}
     assert gone / "result.json" in again
     assert {path.relative_to(gone).name for path in again} <= {"result.json", "scores.csv", "summary.json", "predictions.json", "log.jsonl"}
+
+
+def test_data_that_changed_are_told_and_their_items_made_anew(call, place):
+    Path("table.yaml").write_text(SPEC.replace("[0.34, 1.0]", "[1.0]"))
+    before = call("table.yaml", "--run")
+    (record,) = Path("runs/tables/table").glob("plain_*/data.json")
+    name = next(name for name in json.loads(record.read_text()) if name.startswith("test/") and name.endswith("/label"))
+    scan = place / f"data/{name.split('/')[1]}/{name.split('/')[1]}_seg.nii.gz"
+    place.edit(scan, np.zeros_like)
+    shown = call("table.yaml")
+    assert shown.status == 1
+    assert shown.err.splitlines() == [
+        "SK-B040: 2 of 2 items are out of date, since their data have changed; they are not in the table",
+        "  where:    runs/tables/table",
+        f"  got:      plain, 100 %, seed 0 ({name} is another); focal, 100 %, seed 0 ({name} is another)",
+        "  remedy:   segkit table table.yaml --run  (what was made from the old data is kept in the item's folder, as outdated_N)",
+    ]
+    assert shown.out.count("| - | - | - |") == 2 * 6
+    anew = call("table.yaml", "--run")
+    assert anew.status == 0
+    assert anew.err.splitlines()[0].startswith(f"plain, 100 %, seed 0: {name} is another: made anew; what was made before is kept in runs/")
+    assert "0 of 2 items are done" in anew.err
+    assert "| - |" not in anew.out
+    assert anew.out != before.out
+    assert len(list(Path("runs/tables/table").glob("*/outdated_1/result.json"))) == 2
+    assert call("table.yaml") == Said(0, anew.out, "")
+
+
+def test_data_that_were_moved_are_found_and_those_that_are_gone_are_said_to_be_unchecked(call):
+    Path("table.yaml").write_text(SPEC.replace("[0.34, 1.0]", "[1.0]"))
+    before = call("table.yaml", "--run")
+    Path("data").rename("elsewhere")
+    assert call("table.yaml", "dataset.root=elsewhere") == Said(0, before.out, "")
+    gone = call("table.yaml")
+    assert (gone.status, gone.out) == (0, before.out)
+    assert gone.err == f"the data of 2 of 2 items could not be checked: {Path.cwd()}/data is not there\n"
 
 
 def test_another_recipe_is_another_item_and_the_old_one_stays(call):
