@@ -1,5 +1,6 @@
 """A tiny experiment: phantom scans, the smallest networks, a handful of steps."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,18 @@ def tiny_yaml(tiny_root, tmp_path) -> str:
     return TINY.format(root=tiny_root, store=tmp_path / "store")
 
 
-@pytest.fixture
-def tiny(tiny_yaml):
-    """Makes the tiny recipe with values set on top."""
+@pytest.fixture(scope="session")
+def tiny_with(tiny_root):
+    """Makes the tiny recipe with a store and values set on top."""
 
-    def make(**values) -> Recipe:
-        document = loads(tiny_yaml, "tiny.yaml")
+    def make(store: Path, **values) -> Recipe:
+        document = loads(TINY.format(root=tiny_root, store=store), "tiny.yaml")
         return resolve(apply_values(document, {key.replace("__", "."): value for key, value in values.items()}))
 
     return make
+
+
+@pytest.fixture
+def tiny(tiny_with, tmp_path):
+    """Makes the tiny recipe with values set on top."""
+    return partial(tiny_with, tmp_path / "store")
