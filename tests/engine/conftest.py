@@ -1,5 +1,8 @@
 """A tiny experiment: phantom scans, the smallest networks, a handful of steps."""
 
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +42,26 @@ def tiny_root(tmp_path_factory) -> Path:
 def tiny_yaml(tiny_root, tmp_path) -> str:
     """The tiny recipe as text."""
     return TINY.format(root=tiny_root, store=tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def torchrun():
+    """`torchrun("train", folder)` is `together.py train folder` in two processes with a thread each. None of them is left behind."""
+
+    def started(*arguments: object) -> subprocess.CompletedProcess:
+        script = Path(__file__).with_name("together.py")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), "--"]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen([*command, *map(str, arguments)], env=os.environ | {"OMP_NUM_THREADS": "1"}, **streams) as process:
+            try:
+                out, error = process.communicate(timeout=400)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # torchrun ends those it has started
+                out, error = process.communicate()
+                pytest.fail(f"the processes have not ended:\n{out}\n{error}")
+        return subprocess.CompletedProcess(command, process.returncode, out, error)
+
+    return started
 
 
 @pytest.fixture(scope="session")

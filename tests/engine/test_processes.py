@@ -1,10 +1,7 @@
 """Several processes: they train what one trains, stop and go on together, in any number, and fail together."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +17,6 @@ from segkit.engine.processes import ALONE, Processes, joined
 from segkit.engine.run import Run
 from segkit.engine.train import train
 
-TOGETHER = Path(__file__).with_name("together.py")
 QUIET = Console("quiet")
 COMMON = {
     "dataset__split": {"test": 0, "validation": 3},
@@ -60,32 +56,8 @@ RECIPES = {
 }
 
 
-def torchrun(*arguments: object) -> subprocess.CompletedProcess:
-    """Two processes, a thread each. None is left behind."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        str(TOGETHER),
-        "--",
-        *map(str, arguments),
-    ]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **streams) as process:
-        try:
-            out, error = process.communicate(timeout=400)
-        except subprocess.TimeoutExpired:
-            process.terminate()  # torchrun ends those it has started
-            out, error = process.communicate()
-            pytest.fail(f"the processes have not ended:\n{out}\n{error}")
-    return subprocess.CompletedProcess(command, process.returncode, out, error)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, tiny_with) -> Path:
+def folder(tmp_path_factory, tiny_with, torchrun) -> Path:
     """Runs of one process in `alone`, of two in `together`; one that was begun alone, and one to be ended alone."""
     folder = tmp_path_factory.mktemp("processes")
     recipes = {name: tiny_with(folder / "store", **COMMON, **values) for name, values in RECIPES.items()}
@@ -136,27 +108,27 @@ def checkpoint(run: Run) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("alone", "together"),
+    ("alone", "together", "rounding"),
     [
-        ("weights", "weights"),
-        ("dice", "dice"),
-        ("combination", "combination"),
-        ("begun_alone", "begun_alone"),  # by one process, and gone on with by two
-        ("begun_alone", "stopped"),  # the other way round
+        ("weights", "weights", 1e-5),
+        ("dice", "dice", 1e-3),  # torch's batch normalization sums channels-last tensors less exactly than ours
+        ("combination", "combination", 1e-5),
+        ("begun_alone", "begun_alone", 1e-5),  # by one process, and gone on with by two
+        ("begun_alone", "stopped", 1e-5),  # the other way round
     ],
 )
-def test_two_processes_train_what_one_trains(folder, alone, together):
+def test_two_processes_train_what_one_trains(folder, alone, together, rounding):
     ours, theirs = Run(folder / "together" / together), Run(folder / "alone" / alone)
     for record, expected in zip(numbers(ours, "step"), numbers(theirs, "step"), strict=True):
-        assert record == pytest.approx(expected, rel=1e-3)
+        assert record == pytest.approx(expected, rel=rounding)
     for record, expected in zip(numbers(ours, "validate"), numbers(theirs, "validate"), strict=True):
         assert record == pytest.approx(expected, abs=1e-3)  # a voxel may tie
     for record, expected in zip(map(flat, ours.windows()), map(flat, theirs.windows()), strict=True):
-        assert record == pytest.approx(expected, rel=1e-3, abs=2e-3)
+        assert record == pytest.approx(expected, rel=1e-3, abs=1e-3)
     assert [record["event"] for record in ours.records()].count("end") == 1
     ended, expected = checkpoint(ours), checkpoint(theirs)
     for part in ("network", "average", "objective"):
-        torch.testing.assert_close(ended[part], expected[part], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(ended[part], expected[part], rtol=rounding, atol=rounding / 10)
     assert torch.equal(ended["sampled"], expected["sampled"])
 
 
@@ -204,7 +176,7 @@ def ended(folder: Path) -> list[str]:
     return [folder.joinpath(f"status.{rank}").read_text() for rank in (0, 1)]
 
 
-def test_a_process_that_fails_ends_all_with_its_status_and_its_message_once(tiny_with, tmp_path):
+def test_a_process_that_fails_ends_all_with_its_status_and_its_message_once(tiny_with, tmp_path, torchrun):
     plugin, recipe = tmp_path / "broken.py", tmp_path / "r.yml"
     plugin.write_text(BROKEN)
     recipe.write_text(dump(tiny_with(tmp_path / "store")).replace("regularizers: []", "regularizers: [broken]"), encoding="utf-8")
@@ -215,7 +187,7 @@ def test_a_process_that_fails_ends_all_with_its_status_and_its_message_once(tiny
     assert done.stdout.startswith("2 processes, 1 samples each\n")
 
 
-def test_a_bad_case_ends_those_that_wait_for_the_store(tiny_with, tiny_root, tmp_path):
+def test_a_bad_case_ends_those_that_wait_for_the_store(tiny_with, tiny_root, tmp_path, torchrun):
     data, recipe = Path(shutil.copytree(tiny_root, tmp_path / "data")), tmp_path / "r.yml"
     scan = next(data.rglob("*flair*"))
     scan.write_bytes(scan.read_bytes()[:1000])
