@@ -37,10 +37,11 @@ class Interrupted(SegkitError):
 
 
 @contextmanager
-def interruptions() -> Iterator[Sequence[int]]:
+def interruptions(heard: bool = True) -> Iterator[list[int]]:
     """A list that gets the signal's number on the first Ctrl-C or SIGTERM; one more, SAME_SECONDS later or more, stops at once.
 
     Sooner it is the same one: a terminal signals a whole process group, and a launcher in it may pass the signal on.
+    heard: say so when it comes; of several processes that get it one does.
     """
     received: list[int] = []
     first = 0.0
@@ -51,7 +52,8 @@ def interruptions() -> Iterator[Sequence[int]]:
         if not received:
             first = now
             received.append(number)
-            os.write(2, MESSAGE)  # print is not safe in here
+            if heard:
+                os.write(2, MESSAGE)  # print is not safe in here
         elif now - first >= SAME_SECONDS:
             raise KeyboardInterrupt
 

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from segkit.config.errors import InputError
 from segkit.regularizers.base import Regularizer, RunningRegularizer, full_precision, regularizers
 from segkit.regularizers.beta import beta_draws
+from segkit.regularizers.slices import of_all_slices, own_draws, rank_and_count
 from segkit.regularizers.strength import GAMMA, Law, strengths
 from segkit.regularizers.voxels import Voxels, by_class, chosen_voxels, drawn_classes, nth_of_class, places
 
@@ -131,7 +132,7 @@ class FeatureWeakening(Regularizer):
 
 
 class RunningFeatureWeakening(RunningRegularizer):
-    """Counts voxels of the clean batches, over all processes, and blends; the bank is that of the process.
+    """Counts voxels of the clean batches, over all processes, and blends; the bank is common to them, partners are of the own slice.
 
     counts: float64 [C], the voxels of each class met so far. rho: float64 [], as it is at this step.
     """
@@ -161,10 +162,11 @@ class RunningFeatureWeakening(RunningRegularizer):
 
     def blend(self, features: Tensor, target: Tensor, rare: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
         """Mixed in float32 or better, then of the features' type again. What is given stays as it is; the host waits for no device."""
+        rng, most = own_draws(rng), max(1, self.settings.max_voxels // rank_and_count()[1])
         by_voxel, goals = features.movedim(1, -1), target.movedim(1, -1)  # [B, X, Y, Z, D] and [B, X, Y, Z, C]
         voxels = by_class(target)
         strength = pad(strengths(self.settings.strength, self.settings.gamma or GAMMA, self.counts, rare), (0, 1))  # 0 where ignored
-        chosen = chosen_voxels(voxels, strength > 0, self.settings.max_voxels, rng)
+        chosen = chosen_voxels(voxels, strength > 0, most, rng)
         u = beta_draws(self.settings.beta, len(chosen), rng).to(strength.device)
         source = by_voxel if self.rule.partner_gradient == "flow" else by_voxel.detach()
         other, other_goal, found = self._partners(source, goals, voxels, chosen, rng)
@@ -220,16 +222,18 @@ class Bank(nn.Module):
     def put(self, by_voxel: Tensor, voxels: Voxels, rng: Generator) -> None:
         """Features [B, X, Y, Z, D] of some voxels of each class, from a random one on at equal distances in the batch."""
         (classes, size, _), device = self.features.shape, self.features.device
-        most = max(1, size // 16)
+        most = max(1, size // 16 // rank_and_count()[1])
         count, turn = voxels.counts.unsqueeze(1), torch.arange(most, device=device)
         start = (torch.rand((classes, 1), generator=rng, device=rng.device, dtype=torch.float64).to(device) * count).long()
         nth = (start + turn * (count // most).clamp(min=1)) % count.clamp(min=1)  # [C, most]; no voxel twice among the first `count`
         row = torch.arange(classes, device=device).unsqueeze(1)
         new = by_voxel[places(nth_of_class(voxels, row, nth), by_voxel.shape[:-1])]  # [C, most, D]
+        met = of_all_slices(turn < count)
+        met_first = met.byte().sort(dim=1, descending=True, stable=True).indices[:, :size]
+        new = of_all_slices(new.to(self.features))[row, met_first]
+        added, turn = met.sum(dim=1).clamp(max=size), torch.arange(met_first.shape[1], device=device)
         slot = (self.head.unsqueeze(1) + turn) % size
-        met = (turn < count).unsqueeze(2)
-        self.features[row, slot] = torch.where(met, new.to(self.features), self.features[row, slot])
-        added = voxels.counts.clamp(max=most)
+        self.features[row, slot] = torch.where((turn < added.unsqueeze(1)).unsqueeze(2), new, self.features[row, slot])
         self.head.copy_((self.head + added) % size)
         self.filled.copy_((self.filled + added).clamp(max=size))
 
