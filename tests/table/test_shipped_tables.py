@@ -54,16 +54,16 @@ SHAPES = {  # shares, blocks, metrics, splits, whether also with the largest par
     "abdomen_tmi2020": (
         (0.25, 1.0),
         ("rare organs", "gallbladder", "esophagus", "inferior_vena_cava", "portal_and_splenic_veins"),
-        (*PAPER, "hd95"), ("test",), True, (0, 1, 2),
+        (*PAPER, "specificity", "hd95"), ("test",), True, (0, 1, 2),
     ),
-    "atlas_tmi2020": ((0.3, 0.5, 1.0), ("lesion",), (*PAPER, "hd95"), ("test",), True, (0, 1, 2)),
+    "atlas_tmi2020": ((0.3, 0.5, 1.0), ("lesion",), (*PAPER, "specificity", "hd95"), ("test",), True, (0, 1, 2)),
     "brats_core_miccai2019": ((0.05, 0.1, 0.2, 0.5, 1.0), ("tumor_core",), PAPER, ("test", "training"), False, (0, 1, 2)),
-    "brats_core_tmi2020": ((0.05, 0.1, 0.2, 0.5, 1.0), ("tumor_core",), (*PAPER, "hd95"), ("test",), True, (0, 1, 2)),
+    "brats_core_tmi2020": ((0.05, 0.1, 0.2, 0.5, 1.0), ("tumor_core",), (*PAPER, "specificity", "hd95"), ("test",), True, (0, 1, 2)),
     "btcv_organs_miccai2019": ((0.25, 1.0), ("small organs", "all organs"), PAPER, ("test", "training"), False, (0, 1, 2)),
     "hippocampus": (
         (0.05, 0.1, 0.2, 0.5, 1.0), ("both parts", "Anterior", "Posterior"), PAPER, ("test", "training"), False, (0, 1, 2),
     ),
-    "kits_tmi2020": ((0.1, 0.5, 1.0), ("tumor", "kidney"), (*PAPER, "hd95"), ("test",), True, (0, 1, 2)),
+    "kits_tmi2020": ((0.1, 0.5, 1.0), ("tumor", "kidney"), (*PAPER, "specificity", "hd95"), ("test",), True, (0, 1, 2)),
     "phantom": ((0.25, 1.0), ("tumor_core",), PAPER, ("test", "training"), False, (0, 1)),
 }  # fmt: skip
 TECHNIQUES = ("large_margin", "focal", "adversarial", "mixup")
@@ -71,14 +71,14 @@ PAIRS = [row for technique in TECHNIQUES for row in (technique, f"{technique}_as
 COMBINED = ["combination", "combination_asymmetric"]
 ROWS = {
     "abdomen_tmi2020": ["cross_entropy", "focal", "focal_asymmetric"],
-    "atlas_tmi2020": ["no_augmentation", "cross_entropy", *PAIRS, "augmentation_asymmetric", *COMBINED],
+    "atlas_tmi2020": ["no_augmentation", "cross_entropy", "f_beta", *PAIRS, "augmentation_asymmetric", *COMBINED],
     "brats_core_miccai2019": ["cross_entropy", "dice", "foreground_80", *PAIRS, "combination_asymmetric"],
-    "brats_core_tmi2020": ["cross_entropy", "class_weights", "dice", *PAIRS, "augmentation", "augmentation_asymmetric", *COMBINED],
+    "brats_core_tmi2020": ["cross_entropy", "class_weights", "dice", "f_beta", *PAIRS, "augmentation", "augmentation_asymmetric", *COMBINED],
     "btcv_organs_miccai2019": ["cross_entropy", "dice", "foreground_80", *PAIRS, "combination_asymmetric"],
     "hippocampus": [
         "cross_entropy", "dice", "class_weights", "foreground_80", *PAIRS, "augmentation", "augmentation_asymmetric", *COMBINED,
     ],
-    "kits_tmi2020": ["no_augmentation", "baseline", *PAIRS, "augmentation_asymmetric", *COMBINED],
+    "kits_tmi2020": ["no_augmentation", "baseline", "f_beta", *PAIRS, "augmentation_asymmetric", *COMBINED],
     "phantom": [
         "cross_entropy", "focal", "focal_asymmetric", "large_margin_asymmetric", "mixup_asymmetric", "combination_asymmetric",
     ],

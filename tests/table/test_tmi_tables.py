@@ -27,7 +27,7 @@ def test_specificity_and_a_hausdorff_distance_are_scored_without_a_published_num
 @pytest.mark.parametrize(("name", "baseline"), BASELINES.items())
 def test_there_is_a_row_of_the_f_score_beside_the_baseline_and_its_beta_is_said_to_be_ours(name, baseline):
     table = read(TABLES[name], ("dataset.root=/nowhere",))
-    assert table.spec.rows["f_score"].against == baseline
-    loss = table.recipes["f_score"].losses[-1]
+    assert table.spec.rows["f_beta"].against == baseline
+    loss = table.recipes["f_beta"].losses[-1]
     assert (loss.name, loss.beta) == ("f_beta", 2.0)
     assert any("not verified; a beta of 2 is ours" in note for note in table.spec.notes)
