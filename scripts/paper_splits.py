@@ -12,6 +12,7 @@ brats   case folders under HGG and then LGG, each sorted by name: numbers 0, 3, 
 atlas   cases sorted by name: the last 75 are test cases, the others train, in this order. 220 files give 145 training cases.
         Known: the authors' numbers of 50 % (the first 73) and of the test cases. Inferred: 100 % as all but these, 30 % as the first 44.
 
+A folder with another number of cases is refused, since other cases would train and test under the papers' name.
 The file says so itself, under `rule` and `inferred`, which segkit does not read.
 """
 
@@ -23,7 +24,8 @@ from pathlib import Path
 from segkit.config.atomic import atomic
 
 Split = dict[str, str | list[str]]
-GRADES = ("HGG", "LGG")
+GRADES = {"HGG": 210, "LGG": 75}  # cases of BraTS 2017, and of 2018, which are the same
+ATLAS = 220  # 031768 to 031987
 ATLAS_TEST = 75
 
 
@@ -67,13 +69,15 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="brats: the folder of HGG and LGG; atlas: the folder of the images")
     parser.add_argument("output", type=Path, help="the split file")
     asked = parser.parse_args()
-    needed = [asked.root / grade for grade in GRADES] if asked.rule == "brats" else [asked.root]
+    needed = {asked.root / grade: count for grade, count in GRADES.items()} if asked.rule == "brats" else {asked.root: ATLAS}
     for folder in needed:
         if not folder.is_dir():
             parser.error(f"no such folder: {folder}")
-    split = brats([folders(folder) for folder in needed]) if asked.rule == "brats" else atlas(volumes(asked.root))
-    if not split["test"] or not split["train_order"]:
-        parser.error(f"too few cases under {asked.root}: {len(split['test'])} to test, {len(split['train_order'])} to train on")
+    found = {folder: (folders if asked.rule == "brats" else volumes)(folder) for folder in needed}
+    for folder, count in needed.items():
+        if len(found[folder]) != count:
+            parser.error(f"not the paper's cases: {folder}: expected {count}, got {len(found[folder])}")
+    split = brats(list(found.values())) if asked.rule == "brats" else atlas(found[asked.root])
     with atomic(asked.output) as temporary:
         temporary.write_text(json.dumps(split, indent=1) + "\n", encoding="utf-8")
     print(f"{len(split['test'])} test and {len(split['train_order'])} training cases; inferred: {split['inferred']}")

@@ -13,6 +13,7 @@ from segkit.engine.device import choose_device
 from segkit.engine.evaluate import Row
 from segkit.engine.folders import score_folders
 from segkit.engine.infer import Predictor
+from segkit.engine.processes import joined
 from segkit.engine.run import Run
 from segkit.engine.train import train as train_recipe
 from segkit.recipe import resolve
@@ -30,9 +31,10 @@ def train(
 ) -> Run:
     """Train by a recipe file with overrides such as {"train.steps": 500}. Default run folder: `runs/<recipe name>`."""
     path = Path(recipe)
-    typed = resolve(apply_values(load_yaml(path), overrides or {}))
-    folder = Run(Path(run) if run is not None else Path("runs") / path.stem)
-    return train_recipe(typed, folder, resumed=resume, device_name=device, console=Console("quiet"))
+    with joined() as processes:
+        typed = resolve(apply_values(load_yaml(path), overrides or {}))
+        folder = Run(Path(run) if run is not None else Path("runs") / path.stem)
+        return train_recipe(typed, folder, resumed=resume, device_name=device, console=Console("quiet"), processes=processes)
 
 
 @dataclass(frozen=True)

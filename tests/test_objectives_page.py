@@ -22,6 +22,8 @@ def test_an_example_trains_the_network_it_speaks_of(code):
     exec(code, names)
     moved = [parameter.grad is not None and bool(parameter.grad.abs().sum() > 0) for parameter in names["network"].parameters()]
     assert any(moved)
+    if "rng" in names:  # views draw from the seed alone, so a loop needs a new one each step
+        assert names["rng"].initial_seed() == names["step"] == 1
 
 
 def test_the_table_names_every_loss_and_regularizer():

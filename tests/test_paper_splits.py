@@ -60,24 +60,30 @@ def call(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True)
 
 
+def made(root: Path, hgg: int = 210, lgg: int = 75) -> None:
+    """Empty case folders."""
+    for grade, count in (("HGG", hgg), ("LGG", lgg)):
+        for number in range(count):
+            (root / grade / f"Brats17_{grade}_{number:03}_1").mkdir(parents=True)
+
+
 def test_the_command_reads_folders_and_writes_the_file_with_what_was_inferred(tmp_path):
-    for grade, names in (("HGG", HGG), ("LGG", LGG)):
-        for name in names:
-            (tmp_path / grade / name).mkdir(parents=True)
+    made(tmp_path)
     (tmp_path / "HGG" / "survival.csv").write_text("")
+    (tmp_path / "LGG" / ".cache").mkdir()
     done = call("brats", tmp_path, tmp_path / "split.json")
     assert (done.returncode, done.stderr) == (0, "")
     written = json.loads((tmp_path / "split.json").read_text())
     assert list(written) == ["rule", "inferred", "test", "train_order"]
-    assert (len(written["test"]), len(written["train_order"])) == (3, 4)
-    assert done.stdout == f"3 test and 4 training cases; inferred: {written['inferred']}\n"
+    assert [len({name for name in written[side] if "HGG" in name}) for side in ("test", "train_order")] == [70, 140]
+    assert done.stdout == f"95 test and 190 training cases; inferred: {written['inferred']}\n"
 
 
 def test_atlas_files_are_read_by_their_names_without_suffix(tmp_path):
-    for number in range(77):
-        (tmp_path / f"{number:03}.nii.gz").touch()
-    assert call("atlas", tmp_path, tmp_path / "split.json").returncode == 0
-    assert json.loads((tmp_path / "split.json").read_text())["train_order"] == ["000", "001"]
+    for number in range(31768, 31988):
+        (tmp_path / f"{number:06}.nii.gz").touch()
+    assert call("atlas", tmp_path, tmp_path / "split.json").stdout.startswith("75 test and 145 training cases; ")
+    assert json.loads((tmp_path / "split.json").read_text())["train_order"][:2] == ["031768", "031769"]
 
 
 def test_a_folder_without_the_grades_is_refused(tmp_path):
@@ -86,9 +92,18 @@ def test_a_folder_without_the_grades_is_refused(tmp_path):
     assert refused.stderr.endswith(f"error: no such folder: {tmp_path}/HGG\n")
 
 
-def test_too_few_cases_are_refused(tmp_path):
+@pytest.mark.parametrize(("hgg", "lgg", "wrong"), [(209, 75, "HGG: expected 210, got 209"), (210, 76, "LGG: expected 75, got 76")])
+def test_another_number_of_cases_than_the_papers_is_refused(tmp_path, hgg, lgg, wrong):
+    made(tmp_path, hgg, lgg)
+    refused = call("brats", tmp_path, tmp_path / "split.json")
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(f"error: not the paper's cases: {tmp_path}/{wrong}\n")
+    assert not (tmp_path / "split.json").exists()
+
+
+def test_another_number_of_atlas_files_is_refused(tmp_path):
     (tmp_path / "1.nii.gz").touch()
     refused = call("atlas", tmp_path, tmp_path / "split.json")
     assert refused.returncode == 2
-    assert refused.stderr.endswith(f"error: too few cases under {tmp_path}: 1 to test, 0 to train on\n")
+    assert refused.stderr.endswith(f"error: not the paper's cases: {tmp_path}: expected 220, got 1\n")
     assert not (tmp_path / "split.json").exists()

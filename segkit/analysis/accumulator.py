@@ -9,7 +9,7 @@ from segkit.analysis.channels import leading
 from segkit.analysis.lowest import Lowest
 from segkit.analysis.moments import Moments
 
-CHUNK = 65_536  # voxels whose features are in float64 at a time
+CHUNK = 2**21  # features in float64 at a time: 16 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,9 @@ class Accumulator:
         features: float32 [n, D]. key: float64 [n], random: the reservoir holds the lowest. weights: float64 [W, D], of their class.
         """
         moments, leads = Moments.of(features[:0]), np.zeros(weights.shape, dtype=np.int64)
-        for start in range(0, len(features), CHUNK):
-            chunk = features[start : start + CHUNK].astype(np.float64)
+        rows = max(1, CHUNK // weights.shape[1])
+        for start in range(0, len(features), rows):
+            chunk = features[start : start + rows].astype(np.float64)
             moments += Moments.of(chunk)
             for index, weight in enumerate(weights):
                 leads[index] += leading(chunk * weight, k).sum(axis=0)

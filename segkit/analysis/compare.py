@@ -14,6 +14,7 @@ from segkit.config.atomic import atomic
 from segkit.config.errors import InputError
 from segkit.statistics.correction import holm
 from segkit.statistics.paired import Paired, compare_pairs
+from segkit.statistics.seeds import seeds_p
 
 DEFAULT_METRICS = ("dice", "sensitivity", "precision")
 MANY = 10  # names in a message
@@ -21,39 +22,54 @@ MANY = 10  # names in a message
 
 @dataclass(frozen=True)
 class Line:
-    """A method beside the reference in one class or region and metric. p_holm: corrected for all comparisons of that metric."""
+    """A method beside the reference in one class or region and metric.
+
+    paired: case by case, seeds averaged first; p_seeds: between the means of the seeds, None where there is no such test (see `seeds_p`).
+    p_holm, p_seeds_holm: the p of each, corrected for all comparisons of that metric.
+    """
 
     structure: str
     metric: str
     method: str
     paired: Paired
     p_holm: float | None
+    p_seeds: float | None
+    p_seeds_holm: float | None
 
 
-def compare(methods: Mapping[str, Scores]) -> list[Line]:
-    """Each method with the first one, in every class or region and metric that all of them have; in the order of the first one's.
+def compare(methods: Mapping[str, Sequence[Scores]]) -> list[Line]:
+    """Each method with the first one, in every class or region and metric that all have; in the order of the first one's.
 
-    p values are corrected by Holm over methods x classes within a metric. A metric is one question ("does any method change the Dice of
-    any class?") asked in many places; metrics are several readings of one and the same prediction, and each is read by itself.
+    methods: the scores of each method's seeds. p values are corrected by Holm over methods x classes within a metric. A metric is one
+    question ("does any method change the Dice of any class?") asked in many places; metrics are several readings of one and the same
+    prediction, and each is read by itself. The p over seeds are corrected likewise: they are asked in as many places, and where methods
+    are equal but their networks are not, they alone keep false alarms rare.
 
     Raises ValueError for fewer than two methods, or where a quantity has other cases in one method than in another.
     """
-    (reference, scores), *others = methods.items()
+    (reference, seeds), *others = methods.items()
     if not others:
         raise ValueError("expected at least two methods")
-    shared = [quantity for quantity in scores if all(quantity in other for _, other in others)]
+    means = {name: averaged(each) for name, each in methods.items()}
+    shared = [quantity for quantity in means[reference] if all(quantity in other for other in means.values())]
     lines = []
     for metric in dict.fromkeys(metric for _, metric in shared):
         compared = []
         for structure in (structure for structure, name in shared if name == metric):
             for method, other in others:
-                a, b = scores[structure, metric], other[structure, metric]
+                quantity = (structure, metric)
+                a, b = means[reference][quantity], means[method][quantity]
                 if set(a) != set(b):
                     raise ValueError(f"{structure} {metric}: {method} has other cases than {reference}")
                 cases = sorted(a)
-                compared.append((structure, method, compare_pairs([a[case] for case in cases], [b[case] for case in cases])))
-        corrected = holm([paired.p for _, _, paired in compared])
-        lines += [Line(structure, metric, method, paired, p) for (structure, method, paired), p in zip(compared, corrected, strict=True)]
+                paired = compare_pairs([a[case] for case in cases], [b[case] for case in cases])
+                first, second = ([[seed[quantity][case] for case in cases] for seed in each] for each in (seeds, other))
+                compared.append((structure, method, paired, seeds_p(first, second)))
+        over_cases, over_seeds = holm([paired.p for _, _, paired, _ in compared]), holm([p for *_, p in compared])
+        lines += [
+            Line(structure, metric, method, paired, p_holm, p_seeds, p_seeds_holm)
+            for (structure, method, paired, p_seeds), p_holm, p_seeds_holm in zip(compared, over_cases, over_seeds, strict=True)
+        ]
     return lines
 
 
@@ -107,7 +123,7 @@ class Comparison:
 def compare_runs(folders: Sequence[Path], metrics: Sequence[str] | None = None) -> Comparison:
     """The runs in some folders by their `scores.csv`; the method of the first one is the reference.
 
-    Runs of one experiment are seeds of one method. metrics: default those of DEFAULT_METRICS that are there.
+    metrics: default those of DEFAULT_METRICS that are there.
     Raises InputError where there is nothing to compare, or where it would not be the same cases.
     """
     runs = [Scored.of(folder) for folder in folders]
@@ -127,8 +143,7 @@ def compare_runs(folders: Sequence[Path], metrics: Sequence[str] | None = None) 
     structures = list(dict.fromkeys(structure for structure, _ in shared))
     left_out = dict.fromkeys(structure for run in runs for structure, _ in run.scores if structure not in structures)
     wanted = [(structure, metric) for metric in chosen for structure in structures if (structure, metric) in shared]
-    means = {method.name: method.scores for method in methods}
-    lines = compare({method: {quantity: scores[quantity] for quantity in wanted} for method, scores in means.items()})
+    lines = compare({method.name: [{each: seed.scores[each] for each in wanted} for seed in method.seeds] for method in methods})
     return Comparison(tuple(methods), tuple(lines), runs[0].units, tuple(left_out), _differing_rules(runs, chosen))
 
 
@@ -152,10 +167,10 @@ def _check_cases(runs: Sequence[Scored]) -> None:
 
 
 def _methods(runs: Sequence[Scored]) -> list[Method]:
-    """Runs by experiment, in their order. Raises InputError for a seed that comes twice, or a single method."""
+    """Runs by method, in their order. Raises InputError for a seed that comes twice, or a single method."""
     groups: list[list[Scored]] = []
     for run in runs:
-        group = next((group for group in groups if group[0].experiment() == run.experiment()), None)
+        group = next((group for group in groups if run.is_seed_of(group[0])), None)
         if group is None:
             groups.append([run])
             continue
@@ -165,7 +180,7 @@ def _methods(runs: Sequence[Scored]) -> list[Method]:
                 "SK-A053",
                 "two runs of one method have the same seed",
                 where=f"{twin.folder}, {run.folder}",
-                got=f"the same recipe, train.seed {run.recipe.train.seed} in both",
+                got=f"recipes that differ in nothing that makes a method, train.seed {run.recipe.train.seed} in both",
                 remedy="name one of them",
             )
         group.append(run)
@@ -174,7 +189,7 @@ def _methods(runs: Sequence[Scored]) -> list[Method]:
             "SK-A054",
             "only one method",
             where=", ".join(str(run.folder) for run in runs),
-            expected="runs whose recipes differ in more than their seed",
+            expected="runs whose recipes differ in more than their seed and where their data lie",
             remedy="name a run of another method too",
         )
     return [Method(name, tuple(group)) for name, group in zip(names_of([group[0].folder for group in groups]), groups, strict=True)]
@@ -194,7 +209,7 @@ def _listed(names: Sequence[str]) -> str:
 
 COLUMNS = (
     *("class", "metric", "unit", "reference", "method", "n", "dropped", "mean_reference", "mean_method", "difference", "low", "high"),
-    *("test", "p", "p_holm", "effect", "higher", "ties", "lower"),
+    *("test", "p", "p_holm", "p_seeds", "p_seeds_holm", "effect", "higher", "ties", "lower"),
 )
 
 
@@ -205,7 +220,8 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     writer.writeheader()
     for line in comparison.lines:
         facts = asdict(line.paired) | (asdict(line.paired.interval) if line.paired.interval else {})
-        facts |= {"mean_reference": line.paired.mean_a, "mean_method": line.paired.mean_b, "p_holm": line.p_holm}
+        facts |= {"mean_reference": line.paired.mean_a, "mean_method": line.paired.mean_b}
+        facts |= {"p_holm": line.p_holm, "p_seeds": line.p_seeds, "p_seeds_holm": line.p_seeds_holm}
         named = {"class": line.structure, "metric": line.metric, "unit": comparison.units[line.metric]}
         writer.writerow(facts | named | {"reference": comparison.methods[0].name, "method": line.method})
     with atomic(path) as temporary:

@@ -74,7 +74,8 @@ class Comparison:
     """All portraits and matches of a network.
 
     k of `channels` channels count as a class's own: top, by reading and class, T in descending order of M(training, tp); empty where no
-    training voxel of the class is right. cases: in each split. recall: by split and class, tp / (tp + fn), mean over cases.
+    training voxel of the class is right. cases: in each split. most: voxels of a case that count at most, by class. recall: by split and
+    class, tp / (tp + fn), mean over cases.
     class_overlap: by reading, [C, C], the part of class i's T that is in class j's.
     response: by reading, [C, C], how often channels of class i's T lead in voxels of class j, relative to those of class i (training, all).
     """
@@ -83,6 +84,7 @@ class Comparison:
     channels: int
     k: int
     cases: Mapping[Split, int]
+    most: Sequence[int]
     top: Mapping[tuple[Reading, int], np.ndarray]
     portraits: Mapping[tuple[Reading, Split, Group, int], Portrait]
     matches: Mapping[tuple[Reading, Group, int], Match]
@@ -99,7 +101,7 @@ class Comparison:
         """What has channels, over W readings (raw, centered), S splits (training, test), G groups (tp, fn, all), C classes, D channels:
 
         magnitude, frequency [W, S, G, C, D]; shift [W, G, C, D], shift_interval [W, G, C, D, 2]; top [W, C, K], -1 where a class has none;
-        class_overlap, response [W, C, C]. classes [C]: names.
+        class_overlap, response [W, C, C]. classes [C]: names. most [C]: voxels of a case that count at most.
         """
         indices = range(len(self.classes))
 
@@ -114,6 +116,7 @@ class Comparison:
         none = np.full(self.k, -1)
         return {
             "classes": np.array(self.classes),
+            "most": np.array(self.most),
             "magnitude": portrayed("magnitude"),
             "frequency": portrayed("frequency"),
             "shift": matched("shift"),
@@ -124,8 +127,20 @@ class Comparison:
         }
 
 
-def compare(found: Populations, weights: np.ndarray, classes: Sequence[str], k: int, cases: Mapping[Split, int], seed: int) -> Comparison:
-    """Describe all populations. weights: float64 [W, C, D], by reading. cases: number of each split. seed: of the intervals."""
+def compare(
+    found: Populations,
+    weights: np.ndarray,
+    classes: Sequence[str],
+    k: int,
+    cases: Mapping[Split, int],
+    most: Sequence[int],
+    seed: int,
+) -> Comparison:
+    """Describe all populations.
+
+    weights: float64 [W, C, D], by reading. cases: number of each split. most: voxels of a case that count at most, by class. seed: of the
+    intervals.
+    """
     indices = range(len(classes))
     equal = {group: _smallest(one for (_, own, _), one in found.items() if own == group) for group in GROUPS}
     top, portraits, matches = {}, {}, {}
@@ -147,7 +162,7 @@ def compare(found: Populations, weights: np.ndarray, classes: Sequence[str], k: 
         frequencies = np.stack([portraits[reading, "training", "all", index].frequency for index in indices])  # [C, D]
         overlaps[reading] = np.array([[_part(own, other) for other in tops] for own in tops])
         responses[reading] = np.stack([_relative(frequencies[:, own].sum(axis=1), index) for index, own in enumerate(tops)])
-    return Comparison(tuple(classes), weights.shape[2], k, dict(cases), top, portraits, matches, recall, overlaps, responses)
+    return Comparison(tuple(classes), weights.shape[2], k, dict(cases), tuple(most), top, portraits, matches, recall, overlaps, responses)
 
 
 def _portrait(found: Accumulator, row: int, weight: np.ndarray, top: np.ndarray, k: int, equal: int) -> Portrait:

@@ -201,8 +201,10 @@ def _figure(comparison: Comparison, title: str, width: float, height: float, *no
         f"K = {comparison.k} of D = {comparison.channels} channels, chance level K / D = {comparison.chance:.2f}",
         *(f"{note} ({FEW})" if few and note == INTERVALS else note for note in notes),
     )
+    background, others = comparison.most[0], comparison.most[-1]
+    limits = f"at most {background:,} voxels of background and {others:,} of another class count in a case"
     caveat = "weights centered over classes; channel indices mean nothing in another network"
-    figure.supxlabel("\n".join(["; ".join(facts), caveat, *lines]), fontsize=8)
+    figure.supxlabel("\n".join(["; ".join(facts), limits, caveat, *lines]), fontsize=8)
     return figure
 
 

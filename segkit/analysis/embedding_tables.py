@@ -12,7 +12,7 @@ from segkit.analysis.sheet import Cell, write_sheet
 from segkit.config.atomic import atomic
 
 CLASSES = (
-    "class", "split", "group", "weights", "n", "cases",
+    "class", "split", "group", "weights", "n", "cases", "n_most",
     "n_used50", "n_used90", "H", "PR", "n_equal", "H_equal", "PR_equal",
     "share_K", "J", "J_chance", "r", "ci_lo", "ci_hi", "gap", "recall",
 )  # fmt: skip
@@ -22,8 +22,9 @@ CHANNELS = ("class", "group", "weights", "channel", "rank", "F_training", "F_tes
 def write_classes(path: Path, comparison: Comparison) -> None:
     """`embeddings.csv`: a line a class, split, group and reading of the weights.
 
-    n: voxels. H: diversity, PR: participation ratio, both also from n_equal voxels. J with J_chance = K / D. In lines of the test split:
-    r with its interval, and the range gap. In lines of the group `all`: recall. An empty cell is not applicable, or without voxels.
+    n: voxels; of a case at most n_most of the class count. H: diversity, PR: participation ratio, both also from n_equal voxels. J with
+    J_chance = K / D. In lines of the test split: r with its interval, and the range gap. In lines of the group `all`: recall. An empty
+    cell is not applicable, or without voxels.
     """
     write_sheet(path, CLASSES, _class_rows(comparison))
 
@@ -39,7 +40,7 @@ def _class_rows(comparison: Comparison) -> Iterator[list[Cell]]:
                     numbers = (one.used50, one.used90, one.diversity, one.participation)
                     equal = (one.equal, one.equal_diversity, one.equal_participation)
                     values = (*numbers, *equal, one.share, one.overlap, comparison.chance, *between, recall)
-                    yield [name, split, group, reading, one.voxels, one.cases, *map(_cell, values)]
+                    yield [name, split, group, reading, one.voxels, one.cases, comparison.most[index], *map(_cell, values)]
 
 
 def write_channels(path: Path, comparison: Comparison) -> None:

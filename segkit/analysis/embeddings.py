@@ -18,6 +18,7 @@ from segkit.engine.weights import Trained
 
 BACKGROUND = 20_000  # voxels of a case that are counted at most, those with the lowest keys
 FOREGROUND = 200_000  # the same of every other class
+MEMORY = 256 * 2**20  # bytes of their features at most, shared by all classes alike; fewer voxels count where that is less
 
 
 class Embeddings:
@@ -26,7 +27,8 @@ class Embeddings:
     The embedding of a voxel v of true class c is  e_v = h_v * W_c  [D], element by element: h_v what the classifier reads, W_c its row for
     class c. So  sum_d e_vd + b_c  is the voxel's logit of its own class, split by channel. Voxels are told apart by split, class and
     outcome: `tp` (predicted as c), `fn` (as another class), `all`. Of a case at most 20,000 background voxels and 200,000 of another
-    class count, drawn at random.
+    class count, drawn at random; fewer where their features, 4 D bytes a voxel, would take more than 256 MiB for all C classes together:
+    with D = 250 and C = 14 at most 19,173 of any class. `most` says how many, and stands in what is written.
 
     What such numbers do not say:
 
@@ -42,7 +44,7 @@ class Embeddings:
     5. The range gap grows as training cases get fewer, see `channels.range_gap`.
 
     What is kept does not grow with the number of volumes, but for the mean feature vector of every case, class and outcome: 4 D bytes each.
-    While a case is looked at, up to twice as many of its voxels as count are in memory.
+    While a case is looked at, up to twice as many of its voxels as count are in memory, so at most 512 MiB.
 
     Source: Dablain, Jacobson, Bellinger, Roberts, Chawla, "Understanding CNN fragility when learning with imbalanced data", Machine
     Learning 2023 (arXiv 2210.09465), on images: features, embeddings and their top K. Voxels, groups, readings of the weights, samples and
@@ -58,16 +60,20 @@ class Embeddings:
         k: int = 10,
         reservoir: int = 4096,
         seed: int = 0,
+        memory: int = MEMORY,
     ) -> None:
         """weight: [C, D] and bias: [C] of the classifier. classes: names, background first. name: of the run, for titles.
 
         k: channels that count as a class's own; a quarter of all where there are less than 4 k. reservoir: voxels of a class, split and
-        outcome that are kept whole, at random, for what depends on their number. seed: of that draw and of the intervals.
+        outcome that are kept whole, at random, for what depends on their number. seed: of that draw and of the intervals. memory: bytes
+        that the features of a case's voxels may take, where all of them count.
         """
         raw = weight.astype(np.float64)
         self.weights = np.stack([raw, raw - raw.mean(axis=0)])  # [W, C, D], as READINGS
         self.bias, self.classes, self.name = bias.astype(np.float64), tuple(classes), name
         self.k = top_count(weight.shape[1], k)
+        room = max(1, memory // (4 * weight.size))  # voxels of each class
+        self.most = tuple(min(BACKGROUND if index == 0 else FOREGROUND, room) for index in range(len(self.classes)))
         self.cases: dict[Split, list[str]] = {split: [] for split in SPLITS}
         self._reservoir, self._seed = reservoir, seed
         self._kept: dict[tuple[Split, Group, int], Accumulator] = {}
@@ -85,7 +91,7 @@ class Embeddings:
     def begin(self, split: Split, case: str) -> None:
         """A case comes; what was seen of one that did not end is forgotten."""
         self._case = split, case
-        self._drawn = [Lowest(BACKGROUND if index == 0 else FOREGROUND) for index in range(len(self.classes))]
+        self._drawn = [Lowest(most) for most in self.most]
 
     def see(self, voxels: Voxels) -> None:
         """A part of the case."""
@@ -128,7 +134,7 @@ class Embeddings:
     def compare(self) -> Comparison:
         """Training and test side by side."""
         cases = {split: len(seen) for split, seen in self.cases.items()}
-        return compare(self.populations(), self.weights, self.classes, self.k, cases, self._seed)
+        return compare(self.populations(), self.weights, self.classes, self.k, cases, self.most, self._seed)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What all is computed from, over S splits, G groups, C classes, D channels, n cases of a split; NaN where there is no voxel.

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from segkit.analysis.observe import Split
-from segkit.analysis.scored import INCIDENTAL
+from segkit.analysis.scored import without_incidental
 from segkit.analysis.sheet import write_sheet
 from segkit.config.errors import SegkitError
 from segkit.engine.console import Console
@@ -105,9 +105,8 @@ def differences(recipes: Sequence[Recipe]) -> list[str]:
 
 def _sections(recipe: Recipe) -> dict[str, Any]:
     """The recipe's values by `section.key`, a list of plug-ins as a whole."""
-    values = recipe.model_dump(mode="json")
-    for section, key in (*INCIDENTAL, ("dataset", "train_fraction")):
-        del values[section][key]
+    values = without_incidental(recipe)
+    del values["dataset"]["train_fraction"]
     plain = {section: value for section, value in values.items() if not isinstance(value, dict)}
     return plain | {f"{section}.{key}": value for section, each in values.items() if isinstance(each, dict) for key, value in each.items()}
 

@@ -12,7 +12,8 @@ from typing import TypeVar
 from segkit.analysis.progress_figure import Look, Panel, draw, looks
 from segkit.config.atomic import atomic
 from segkit.config.errors import InputError
-from segkit.engine.run import Record, Run
+from segkit.engine.log import Record
+from segkit.engine.run import Run
 
 Values = Mapping[str, float | None]  # by class; None where the class had no voxel
 

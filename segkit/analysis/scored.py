@@ -2,52 +2,71 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
+from segkit.analysis.noted import noted_cases
 from segkit.config.errors import InputError
 from segkit.engine.evaluate import read_scores
-from segkit.engine.run import Run
+from segkit.engine.item_folder import ItemFolder, run_at
+from segkit.engine.progress import MOVABLE
 from segkit.recipe import Recipe, read
 
 Quantity = tuple[str, str]  # class or region, metric
 Values = Mapping[str, float | None]  # by case; None: not applicable
 Scores = Mapping[Quantity, Values]
 
-# the seed, and how a run was carried out: no part of the method
-INCIDENTAL = (
-    ("train", "seed"),
-    ("train", "checkpoint_minutes"),
-    ("train", "checkpoint_every"),
-    ("train", "monitor"),
-    ("sampling", "residence"),
-    ("preprocess", "store"),
+INCIDENTAL = (  # no part of the method: the seed, where things lie, and what is written on the way
+    *MOVABLE,
+    "train.seed",
+    "train.checkpoint_minutes",
+    "train.checkpoint_every",
+    "train.monitor",
+    "train.deterministic",
+    "evaluate.metrics",
 )
+
+
+def without_incidental(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's values, by section, but for those that are no part of the method."""
+    values = recipe.model_dump(mode="json")
+    for key in INCIDENTAL:
+        *sections, last = key.split(".")
+        del reduce(getitem, sections, values)[last]
+    return values
 
 
 @dataclass(frozen=True)
 class Scored:
-    """units: by metric."""
+    """units: by metric. trained_on: ids of the cases by side, training and validation; None where the run does not note them."""
 
     folder: Path
     recipe: Recipe
     scores: Scores
     units: Mapping[str, str]
+    trained_on: Mapping[str, frozenset[str]] | None
 
     @classmethod
     def of(cls, folder: Path) -> "Scored":
-        """From a run folder. Raises InputError where it is none, or was not scored."""
-        run, file = Run(folder), folder / "scores.csv"
+        """From a run folder, or that of an item of a table. Raises InputError where it is neither, or was not scored."""
+        run = run_at(folder)
         if not run.recipe.is_file():
             raise InputError("SK-A050", "this is no run", where=folder, expected=f"a run folder with {run.recipe.name}")
-        if not file.is_file():
+        if not run.scores.is_file():
+            item = ItemFolder.around(folder)
+            if item is not None:
+                raise item.unfinished()
             remedy = f"segkit predict {folder} --split test && segkit evaluate {folder} --split test"
-            raise InputError("SK-A051", "this run has no scores", where=file, remedy=remedy)
+            raise InputError("SK-A051", "this run has no scores", where=run.scores, remedy=remedy)
         scores: dict[Quantity, dict[str, float | None]] = {}
-        rows = read_scores(file)
+        rows = read_scores(run.scores)
         for row in rows:
             scores.setdefault((row.structure, row.metric), {})[row.case] = row.value
-        return cls(folder, read(run.recipe), scores, {row.metric: row.unit for row in rows})
+        noted = noted_cases(run)
+        trained_on = None if noted is None else {side: frozenset(cases) for side, cases in noted.items()}
+        return cls(folder, read(run.recipe), scores, {row.metric: row.unit for row in rows}, trained_on)
 
     @property
     def cases(self) -> set[str]:
@@ -56,10 +75,15 @@ class Scored:
 
     def experiment(self) -> dict[str, Any]:
         """The recipe without what is incidental: equal for the seeds of one method."""
-        values = self.recipe.model_dump(mode="json")
-        for section, key in INCIDENTAL:
-            del values[section][key]
-        return values
+        return without_incidental(self.recipe)
+
+    def is_seed_of(self, other: "Scored") -> bool:
+        """Whether both are runs of one method: of one experiment and, as far as both note them, trained and validated on the same cases.
+
+        The cases tell apart what a place does not: data that were moved are the same, another share of them, or other data, are not.
+        """
+        noted = self.trained_on is not None and other.trained_on is not None
+        return self.experiment() == other.experiment() and (not noted or self.trained_on == other.trained_on)
 
     def rules(self, metrics: Sequence[str]) -> dict[str, str]:
         """What scores of these metrics mean, by the recipe: the convention, the tolerance, the label values of each class and region."""

@@ -8,12 +8,13 @@ import torch
 
 from segkit.analysis.logits import Logits, LogitSample, read_sample, write_sample
 from segkit.analysis.mark import mark_of
+from segkit.analysis.noted import noted_cases
 from segkit.analysis.observe import Observer, Split, observe
 from segkit.config.errors import InputError, SegkitError
 from segkit.datasets.document import read_object
 from segkit.engine.cohort import reach, store_settings
 from segkit.engine.console import Console
-from segkit.engine.run import Record, Run
+from segkit.engine.run import Run
 from segkit.engine.weights import Trained, load_weights
 from segkit.volume.case import CaseFiles
 from segkit.volume.store import Store
@@ -87,9 +88,10 @@ class Subject:
 
 def _cases(run: Run, trained: Trained, console: Console) -> dict[Split, tuple[CaseFiles, ...]]:
     """Those that the run was trained on, as it noted them, and the test cases of its recipe, none of which it may have seen."""
-    dataset, facts = trained.recipe.dataset, read_object(run.provenance) if run.provenance.exists() else {}
-    splits, noted = dataset.splits(), _noted(run, facts)
+    dataset = trained.recipe.dataset
+    splits, noted = dataset.splits(), noted_cases(run)
     if noted is None:
+        facts = read_object(run.provenance) if run.provenance.exists() else {}
         margin = reach(trained.network, trained.recipe.sampling.patch_shape)
         seen = (*splits.training, *splits.validation)
         if facts.get("data") != Store.locate(seen, Path(), store_settings(trained.recipe, margin)).digest:
@@ -120,18 +122,6 @@ def _cases(run: Run, trained: Trained, console: Console) -> dict[Split, tuple[Ca
             remedy="bring them back",
         )
     return {"training": tuple(there[case] for case in noted["training"]), "test": splits.test}
-
-
-def _noted(run: Run, facts: Record) -> dict[str, list[str]] | None:
-    """Ids of the cases by side, those of a resumed run together; None where the run began without noting them."""
-    if "cases" not in facts:
-        return None
-    try:
-        cases = [each["cases"] for each in (facts, *facts.get("resumed", ())) if "cases" in each]
-        return {side: list(dict.fromkeys(str(case) for each in cases for case in each[side])) for side in ("training", "validation")}
-    except (TypeError, KeyError, AttributeError) as error:
-        expected = "what segkit train writes"
-        raise InputError("SK-A019", "the provenance is damaged", where=run.provenance, expected=expected, got=str(error)) from None
 
 
 def drawn(subjects: Sequence[Subject]) -> list[str]:

@@ -96,6 +96,14 @@ def add_to(app: typer.Typer) -> None:
             return
         if only and set(only) != {Analysis.LOGITS}:
             raise InputError("SK-C061", "of a model not trained here only logits are known", where="--only", expected="logits")
+        if device != "auto":
+            raise InputError(
+                "SK-C067",
+                "a model not trained here is not computed, so no device is used",
+                where="--device",
+                expected="no --device beside --logits or --probabilities",
+                got=device,
+            )
         folder = logits or probabilities
         if folder is None or labels is None or classes is None or output is None or (logits and probabilities):
             raise InputError(

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from segkit.analysis.compare import Comparison, Line, Method
 
 Runs = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="Scored runs; the first one's method is the reference.", show_default=False)
+    list[Path],
+    typer.Argument(metavar="RUN...", help="Scored runs, or items of tables; the first one's method is the reference.", show_default=False),
 ]
 Metrics = Annotated[
     list[str] | None,
     typer.Option("--metric", metavar="NAME", help="Repeatable; default: dice, sensitivity, precision.", show_default=False),
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="The numbers as CSV.", show_default=False)]
+
+SEEDS_HEADER = ("p seeds", "p seeds Holm")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,11 +46,11 @@ def table(comparison: "Comparison") -> list[str]:
     """A line a comparison; on a terminal narrower than that, in parts of as many columns as fit."""
     from segkit.cli.columns import laid_out, terminal_width
 
-    units = [comparison.units[line.metric] for line in comparison.lines]
+    units, seeds = [comparison.units[line.metric] for line in comparison.lines], _tests_seeds(comparison)
     named = list(zip(comparison.lines, units, strict=True))
     names = _beside([("class", "metric", "B"), *((line.structure, f"{line.metric} {unit}".rstrip(), line.method) for line, unit in named)])
-    header = ("n", "out", "mean A", "mean B", "B - A [low, high]", "p", "p Holm", "effect", "h/t/l", "test")
-    columns = [list(column) for column in zip(header, *(_cells(line, 2 if unit else 3) for line, unit in named), strict=True)]
+    header = ("n", "out", "mean A", "mean B", "B - A [low, high]", "p", "p Holm", *SEEDS_HEADER * seeds, "effect", "h/t/l", "test")
+    columns = [list(column) for column in zip(header, *(_cells(line, 2 if unit else 3, seeds) for line, unit in named), strict=True)]
     return laid_out([names], columns, terminal_width())
 
 
@@ -57,7 +60,13 @@ def _beside(rows: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in rows]
 
 
-def _cells(line: "Line", digits: int) -> tuple[str, ...]:
+def _tests_seeds(comparison: "Comparison") -> bool:
+    """Whether the reference and another method have seeds that can be held against one another."""
+    reference, *others = comparison.methods
+    return len(reference.seeds) > 1 and any(len(method.seeds) > 1 for method in others)
+
+
+def _cells(line: "Line", digits: int, seeds: bool) -> tuple[str, ...]:
     pair = line.paired
     mean_a, mean_b = ("n/a" if mean is None else f"{mean:.{digits}f}" for mean in (pair.mean_a, pair.mean_b))
     difference = "n/a" if pair.difference is None else f"{pair.difference:+z.{digits}f}"
@@ -65,7 +74,8 @@ def _cells(line: "Line", digits: int) -> tuple[str, ...]:
         difference += f" [{pair.interval.low:+z.{digits}f}, {pair.interval.high:+z.{digits}f}]"
     effect = "-" if pair.effect is None else f"{pair.effect:+z.2f}"
     counts = f"{pair.higher}/{pair.ties}/{pair.lower}"
-    return (str(pair.n), str(pair.dropped), mean_a, mean_b, difference, _p(pair.p), _p(line.p_holm), effect, counts, pair.test or "-")
+    tests = (_p(pair.p), _p(line.p_holm), *((_p(line.p_seeds), _p(line.p_seeds_holm)) if seeds else ()))
+    return (str(pair.n), str(pair.dropped), mean_a, mean_b, difference, *tests, effect, counts, pair.test or "-")
 
 
 def _p(value: float | None) -> str:
@@ -83,8 +93,8 @@ def notes(comparison: "Comparison") -> list[str]:
     reference, *others = comparison.methods
     texts = {
         "sign-flip": f"exact test of the mean difference over all choices of signs; for up to {FEW} differences other than 0",
-        "signed-rank": f"Wilcoxon's test, exact; for {FEW + 1} to {EXACT} differences without ties",
-        "signed-rank, normal": f"Wilcoxon's test by its normal approximation; for ties, or more than {EXACT} differences",
+        "signed-rank": f"Wilcoxon's test, exact, with ties too; for {FEW + 1} to {EXACT} differences other than 0",
+        "signed-rank, normal": f"Wilcoxon's test by its normal approximation; for more than {EXACT} differences other than 0",
     }
     used = {pair.test for pair in pairs}
     said = [_who("A, the reference", reference), *(_who("B", method) for method in others)]
@@ -111,6 +121,7 @@ def notes(comparison: "Comparison") -> list[str]:
     if any(len(method.seeds) < 2 for method in comparison.methods):
         said.append("  caution: a method has one seed, and p does not tell the method from its seed")
     said.append("p Holm: corrected for all classes and methods of a metric")
+    said += _of_seeds(comparison)
     said.append("effect: matched-pairs rank-biserial correlation, -1 where B is always lower, 1 where it is always higher")
     said.append("h/t/l: cases in which B is higher than, equal to, lower than A")
     if any(comparison.units[line.metric] for line in comparison.lines):
@@ -118,6 +129,21 @@ def notes(comparison: "Comparison") -> list[str]:
     if comparison.left_out:
         said.append(f"left out, since not every run has them: {', '.join(comparison.left_out)}")
     said += [f"caution, the runs' recipes score by different rules: {rule}" for rule in comparison.differing_rules]
+    return said
+
+
+def _of_seeds(comparison: "Comparison") -> list[str]:
+    """What p over seeds is, and where there is none."""
+    from segkit.statistics.seeds import FEW
+
+    if not _tests_seeds(comparison):
+        return []
+    said = ["p seeds, p seeds Holm: Welch's t-test of the means of the seeds, each over the n cases; and corrected as p Holm is"]
+    said.append("  p speaks of other cases, p seeds of other seeds: a difference between methods needs both below 0.05 after correction")
+    if any(1 < len(method.seeds) <= FEW for method in comparison.methods):
+        said.append("  2 or 3 seeds show only differences well beyond their scatter: a large p seeds is no proof of equality")
+    if any(line.p_seeds is None for line in comparison.lines):
+        said.append("  -: one seed, no case with a value in all seeds, or seeds of A and of B that do not vary: there is no such test")
     return said
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from segkit.engine.curves import Curve, Sweep
     from segkit.engine.evaluate import Summary
 
-SHORT = {"sensitivity": "sens", "precision": "prec"}
+SHORT = {"sensitivity": "sens", "precision": "prec", "specificity": "spec"}
 LEGEND = [
     "mean±standard deviation over n cases; (k): over the k cases that have a value",
     "m/s/a: cases in which the class is missed, spurious or absent",

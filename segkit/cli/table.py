@@ -12,6 +12,7 @@ from segkit.cli.train import Overrides
 
 if TYPE_CHECKING:
     from segkit.engine.console import Console
+    from segkit.table.data import Check
     from segkit.table.item import Item
 
 Spec = Annotated[Path, typer.Argument(metavar="SPEC.yaml", help="The table: rows, columns, seeds.", show_default=False)]
@@ -43,35 +44,50 @@ def add_to(app: typer.Typer) -> None:
         from segkit.config.errors import WorkError
         from segkit.engine.console import Console
         from segkit.table.cells import fill
+        from segkit.table.data import check
         from segkit.table.item import items_of
         from segkit.table.render import FORMATS
         from segkit.table.spec import read
 
         asked = read(spec, tuple(overrides or ()))
         folder = output or Path("runs/tables") / asked.name
-        items = items_of(asked, folder)
+        items, console = items_of(asked, folder), Console(session.console.verbosity, sys.stderr)  # the table may be sent elsewhere
+        checked = check(items)
         if run:
-            fill_missing(items, workers, Console(session.console.verbosity, sys.stderr))  # the table may be sent elsewhere
-        filled = fill(asked, items)
+            fill_missing(items, checked, workers, console)
+            checked = check(items)
+        filled = fill(asked, [item for item in items if not checked.concerns(item)])
         typer.echo(FORMATS[format](filled), nl=False)
+        for reason, number in checked.unchecked.items():
+            console.say(f"the data of {number} of {len(items)} items could not be checked: {reason}")
+        again = ["segkit", "table", str(spec), *(overrides or ()), *(["--output", str(output)] if output else [])]
+        again += [word for plugin in session.plugins for word in ("--plugin", str(plugin))]
+        again += [*(["--workers", str(workers)] if workers > 1 else []), "--run"]
+        errors: list[WorkError] = []
+        if checked.outdated:
+            errors.append(checked.error(len(items), shlex.join(again)))
         if filled.missing:
             names = "; ".join(item.name for item in filled.missing[:MOST_NAMED]) + "; ..." * (len(filled.missing) > MOST_NAMED)
-            again = ["segkit", "table", str(spec), *(overrides or ()), *(["--output", str(output)] if output else [])]
-            again += [word for plugin in session.plugins for word in ("--plugin", str(plugin))]
-            again += [*(["--workers", str(workers)] if workers > 1 else []), "--run"]
             what = f"{len(filled.missing)} of {len(items)} items are missing"
-            raise WorkError("SK-C040", what, where=folder, got=names, remedy=shlex.join(again))
+            errors.append(WorkError("SK-C040", what, where=folder, got=names, remedy=shlex.join(again)))
+        for error in errors[:-1]:
+            report(error)
+        if errors:
+            raise errors[-1]
 
 
-def fill_missing(items: "Sequence[Item]", workers: int, console: "Console") -> None:
-    """Work on the items that are not done; those that fail are reported, and the others go on."""
+def fill_missing(items: "Sequence[Item]", checked: "Check", workers: int, console: "Console") -> None:
+    """Work on the items that are not done, or out of date; those that fail are reported, and the others go on."""
     from contextlib import closing
 
     from segkit.table.item import missing
     from segkit.table.launch import local
 
-    todo = missing(items)
+    outdated = [item for item, _ in checked.outdated]
+    todo = [*outdated, *missing([item for item in items if not checked.concerns(item)])]
     seen: dict[str, str] = {}
+    for item, changed in checked.outdated:
+        console.say(f"{item.name}: {changed[0]}: made anew; what was made before is kept in {item.folder}, as outdated_N")
     console.say(f"{len(items) - len(todo)} of {len(items)} items are done")
     with console.track("items", len(todo)) as tracker, closing(local(todo, workers)) as outcomes:
         for outcome in outcomes:

@@ -30,10 +30,13 @@ def add_to(app: typer.Typer) -> None:
         device: Device = "auto",
     ) -> None:
         """Train a network by a recipe."""
+        from segkit.engine.processes import joined
         from segkit.engine.run import Run
         from segkit.engine.train import train as work
         from segkit.recipe import read
 
-        typed = read(recipe, tuple(overrides or ()))
-        done = work(typed, Run(run or Path("runs") / recipe.stem), resumed=resume, device_name=device, console=session.console)
-        session.console.say(f"run: {done.path}")
+        with joined() as processes:
+            typed, folder = read(recipe, tuple(overrides or ())), Run(run or Path("runs") / recipe.stem)
+            work(typed, folder, resumed=resume, device_name=device, console=session.console, processes=processes)
+            if processes.first:
+                session.console.say(f"run: {folder.path}")

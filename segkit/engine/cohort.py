@@ -12,6 +12,7 @@ import torch
 
 from segkit.config.errors import InputError
 from segkit.engine.console import Console
+from segkit.engine.processes import ALONE, Processes
 from segkit.models.base import Network, Shape
 from segkit.recipe import Recipe
 from segkit.sampling.balance import Balance, Voxels
@@ -26,6 +27,7 @@ CGROUPS = (  # where they lie, their controller, its files for limit and usage, 
     ("sys/fs/cgroup", "", "memory.max", "memory.current", ""),
     ("sys/fs/cgroup/memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 )
+PLACES: tuple[Place, ...] = ("device", "host", "disk")  # the fastest first
 SHARE = 0.6  # of the free memory a data set may take
 
 
@@ -85,15 +87,18 @@ def store_settings(recipe: Recipe, margin: int) -> dict[str, Any]:
     }
 
 
-def gather(recipe: Recipe, network: Network, console: Console) -> Cohort:
-    """Split the data set of a resolved recipe and bring its training and validation cases into the store."""
+def gather(recipe: Recipe, network: Network, console: Console, processes: Processes = ALONE) -> Cohort:
+    """Split the data set of a resolved recipe and bring its training and validation cases into the store.
+
+    Of several processes the first prepares the cases, and the others find them there.
+    """
     assert recipe.preprocess.store is not None, "resolving a recipe names its store"
     splits = recipe.dataset.splits()
     if not splits.training:
         raise InputError("SK-T030", "no training case is left", where="dataset.split", expected="at least one", got="none")
     cases = (*splits.training, *splits.validation)
     margin = reach(network, recipe.sampling.patch_shape)
-    with console.track("preprocess", len(cases)) as tracker:
+    with processes.in_turn(), console.track("preprocess", len(cases)) as tracker:
         store = Store.build(
             cases,
             recipe.preprocess.store,
@@ -143,11 +148,21 @@ def check_patch(patch: Shape, network: Network, volumes: Sequence[Shape]) -> Non
         )
 
 
-def make_loader(cohort: Cohort, recipe: Recipe, network: Network, device: torch.device, console: Console) -> Loader:
-    """The sampler over the cohort's training cases; says where the volumes live and why."""
+def make_loader(
+    cohort: Cohort, recipe: Recipe, network: Network, device: torch.device, console: Console, processes: Processes = ALONE
+) -> Loader:
+    """The sampler over the cohort's training cases, for the slice of the batch that is this process's.
+
+    Says where the volumes live and why. Every process holds all of them, in the place that all have room in.
+    """
     cases = [cohort.store.case(files.id) for files in cohort.training]
-    place, reason = choose_residence(recipe.sampling.residence, sum(case.image.nbytes + case.roi.nbytes for case in cases), device)
+    needed = sum(case.image.nbytes + case.roi.nbytes for case in cases)
+    place, reason = choose_residence(recipe.sampling.residence, needed, device, processes.local_count)
+    (slowest,) = processes.most(PLACES.index(place))  # also: nobody takes memory before all have looked
+    if PLACES[slowest] != place:
+        place, reason = PLACES[slowest], "where another process has room"
     console.say(f"training volumes: {place} ({reason})")
+    samples = processes.slice_of(recipe.train.batch_size)
     balance = Balance(
         [Voxels(case.voxels, case.offsets, case.native.network_shape) for case in cases],
         recipe.class_names(),
@@ -162,7 +177,8 @@ def make_loader(cohort: Cohort, recipe: Recipe, network: Network, device: torch.
         network.lattices(recipe.sampling.patch_shape),
         rare=rare,
         seed=recipe.train.seed,
-        count=recipe.train.batch_size,
+        first=samples.start,
+        count=len(samples),
         device=device,
     )
 
@@ -176,8 +192,11 @@ def resident(case: StoredCase, place: Place, device: torch.device) -> Resident:
     return Resident(case.id, image, label, case.native.network_spacing_mm)
 
 
-def choose_residence(wish: str, needed: int, device: torch.device) -> tuple[Place, str]:
-    """Where `needed` bytes of training volumes live, and the reason in words. `auto`: the fastest place with room."""
+def choose_residence(wish: str, needed: int, device: torch.device, holders: int = 1) -> tuple[Place, str]:
+    """Where `needed` bytes of training volumes live, and the reason in words. `auto`: the fastest place with room.
+
+    holders: processes that share the host's memory, and would hold them each.
+    """
     size = f"{needed / 1e9:.2f} GB"
     if wish == "device" or wish == "host" or wish == "disk":
         return wish, f"{size}, as the recipe says"  # type: ignore[return-value]
@@ -185,7 +204,7 @@ def choose_residence(wish: str, needed: int, device: torch.device) -> tuple[Plac
         free = torch.cuda.mem_get_info(device)[0]
         if needed <= SHARE * free:
             return "device", f"{size} of {free / 1e9:.1f} GB free on the device"
-    free = available_memory()
+    free = available_memory() // holders
     if needed <= SHARE * free:
         return "host", f"{size} of {free / 1e9:.1f} GB free memory"
     return "disk", f"{size} is more than {SHARE:.0%} of {free / 1e9:.1f} GB free memory"

@@ -18,23 +18,30 @@ MESSAGE = b"\nstopping after this step, with a checkpoint; once more, after a se
 
 
 class Interrupted(SegkitError):
-    """Ctrl-C or SIGTERM: a checkpoint was written, unless there is a `cause`, and the run can be resumed. Exit status 130 or 143."""
+    """Ctrl-C or SIGTERM: a checkpoint was written, unless there is a `cause`, and the run can be resumed. Exit status 130 or 143.
 
-    def __init__(self, signal_number: int, run: Run, done: int, cause: SegkitError | None = None) -> None:
-        what, got, remedy = f"stopped after step {done}; a checkpoint was written", None, "go on with the same command and --resume"
+    complete: it came after the last checkpoint was due, so the run has all its steps and files; what would follow it is not to begin.
+    """
+
+    def __init__(self, signal_number: int, run: Run, done: int, cause: SegkitError | None = None, complete: bool = False) -> None:
+        what, got = f"stopped after step {done}; a checkpoint was written", None
+        remedy: str | None = "go on with the same command and --resume"
         if cause is not None:
             what = f"stopped after step {done}; no checkpoint could be written"
             got = ": ".join(str(fact) for fact in (cause.code, cause.what, cause.where, cause.got) if fact is not None)
-            remedy += ", from the checkpoint before"
+            remedy = f"{remedy}, from the checkpoint before"
+        elif complete:
+            what, remedy = f"stopped after step {done}, the last one; the run is complete", None
         super().__init__("SK-T040", what, where=run.path, got=got, remedy=remedy)
         self.exit_status = 128 + signal_number
 
 
 @contextmanager
-def interruptions() -> Iterator[Sequence[int]]:
+def interruptions(heard: bool = True) -> Iterator[list[int]]:
     """A list that gets the signal's number on the first Ctrl-C or SIGTERM; one more, SAME_SECONDS later or more, stops at once.
 
     Sooner it is the same one: a terminal signals a whole process group, and a launcher in it may pass the signal on.
+    heard: say so when it comes; of several processes that get it one does.
     """
     received: list[int] = []
     first = 0.0
@@ -45,7 +52,8 @@ def interruptions() -> Iterator[Sequence[int]]:
         if not received:
             first = now
             received.append(number)
-            os.write(2, MESSAGE)  # print is not safe in here
+            if heard:
+                os.write(2, MESSAGE)  # print is not safe in here
         elif now - first >= SAME_SECONDS:
             raise KeyboardInterrupt
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv3d
 
-from segkit.engine.run import Record
+from segkit.engine.log import Record
 from segkit.losses.base import full_precision
 from segkit.recipe import Monitor
 
@@ -87,6 +87,11 @@ class RunningMonitor(nn.Module):
             facts[f"grad_{kind}_sd"] = self._named([_deviation(*each) for each in zip(means, squares, voxels, strict=True)])
         return {"step": step, "major": [self.names[index] for index in major], "confusion": counts} | facts
 
+    def forget(self) -> None:
+        """The window begins anew."""
+        self.confusion.zero_()
+        self.moments.zero_()
+
     def _count(self, logits: Tensor, target: Tensor) -> None:
         known, label = target.max(dim=1)  # several times as fast as argmax
         pairs = label * len(self.names) + logits.max(dim=1).indices
@@ -107,8 +112,7 @@ class RunningMonitor(nn.Module):
         """Confusion and moments as plain numbers, in one transfer; they begin at 0 again."""
         classes = len(self.names)
         numbers = torch.cat((self.confusion.double().flatten(), self.moments.flatten())).cpu()
-        self.confusion.zero_()
-        self.moments.zero_()
+        self.forget()
         counts, moments = numbers[: classes**2].long(), numbers[classes**2 :]
         return counts.view(classes, classes).tolist(), *moments.view(len(KINDS), 3, classes).tolist()
 

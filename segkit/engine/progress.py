@@ -12,10 +12,12 @@ from segkit.config.errors import InputError, WorkError
 from segkit.config.parse import dump, parse
 from segkit.config.yaml import load, loads
 from segkit.engine import checkpoint
+from segkit.engine.batchwide import batchwide
 from segkit.engine.console import Console
 from segkit.engine.device import choose_precision, placed
 from segkit.engine.monitor import RunningMonitor
 from segkit.engine.objective import Objective, rare_mask
+from segkit.engine.processes import ALONE, Processes
 from segkit.engine.run import Run
 from segkit.engine.weights import save_weights
 from segkit.models.base import Network
@@ -30,6 +32,7 @@ class Progress:
 
     sampled: int64 [2, C], centers and labelled voxels per class since the last validation.
     pinned: what was chosen when the run began and must stay when it is resumed on another machine.
+    processes: who trains it, each with the same weights. They are no part of a checkpoint.
     """
 
     network: Network
@@ -42,14 +45,21 @@ class Progress:
     best: float | None = None
     pinned: dict[str, Any] = field(default_factory=dict)
     monitor: RunningMonitor | None = None
+    processes: Processes = ALONE
 
     @classmethod
-    def begin(cls, recipe: Recipe, device: torch.device) -> "Progress":
+    def begin(cls, recipe: Recipe, device: torch.device, processes: Processes = ALONE) -> "Progress":
         """Fresh weights, drawn from the recipe's seed."""
         torch.manual_seed(recipe.train.seed)
-        network = placed(recipe.model.build(len(recipe.dataset.channel_names), len(recipe.class_names())), device)
+        network = recipe.model.build(len(recipe.dataset.channel_names), len(recipe.class_names()))
+        processes.spread(network.state_dict().values())  # a plug-in may draw its weights elsewhere
+        network = placed(batchwide(network, processes, device), device)
         average = deepcopy(network).requires_grad_(False) if recipe.train.average else None
-        pinned = {"precision": choose_precision(recipe.train.precision, device), "threads": torch.get_num_threads()}
+        pinned = {
+            "precision": choose_precision(recipe.train.precision, device),
+            "threads": torch.get_num_threads(),
+            "processes": processes.count,
+        }
         sampled = torch.zeros((2, len(recipe.class_names())), dtype=torch.int64)
         check_classifier(network)
         rare = rare_mask(recipe.class_names(), recipe.dataset.rare_classes, device)
@@ -58,7 +68,7 @@ class Progress:
         optimizer = recipe.train.optimizer.build(network.parameters())
         watched = recipe.train.monitor
         monitor = RunningMonitor(watched, recipe.class_names(), recipe.dataset.rare_classes).to(device) if watched else None
-        return cls(network, objective, optimizer, average, sampled, pinned=pinned, monitor=monitor)
+        return cls(network, objective, optimizer, average, sampled, pinned=pinned, monitor=monitor, processes=processes)
 
     @property
     def kept(self) -> Network:
@@ -89,8 +99,15 @@ class Progress:
             self.average.load_state_dict(state["average"])
         if self.monitor is not None:
             self.monitor.load_state_dict(state["monitor"])
+            if not self.processes.first:  # which has the sums of all
+                self.monitor.forget()
         self.sampled.copy_(state["sampled"])
         self.step, self.updates, self.best, self.pinned = state["step"], state["updates"], state["best"], state["pinned"]
+
+    def collect(self) -> None:
+        """Before a checkpoint, in every process: the monitor's sums of all slices come together in the first."""
+        if self.monitor is not None:
+            self.processes.collect(self.monitor.buffers())
 
     def check_finite(self, run: Run) -> None:
         """Raises WorkError (SK-T051) where a weight or statistic is not finite, so that no such network is ever written."""
@@ -126,9 +143,12 @@ def save(progress: Progress, run: Run, keep_these: bool) -> None:
     In this order a kill in between is made good: the run goes on from the checkpoint before and writes the same weights again.
     """
     progress.check_finite(run)
-    if keep_these:
-        save_weights(run, progress.kept, progress.step)
-    checkpoint.save(run.checkpoints / "last.pt", progress.state())
+    progress.collect()
+    if progress.processes.first:
+        if keep_these:
+            save_weights(run, progress.kept, progress.step)
+        checkpoint.save(run.checkpoints / "last.pt", progress.state())
+    progress.processes.meet()  # nobody ends before it is written
 
 
 def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, console: Console) -> None:
@@ -157,10 +177,16 @@ def resume(progress: Progress, run: Run, recipe: Recipe, device: torch.device, c
     chosen, last = dict(progress.pinned), run.checkpoints / "last.pt"
     if last.exists():
         progress.restore(checkpoint.load(last, device))
+    before = progress.pinned.get("processes", 1)
+    if before != progress.processes.count:  # sums are shared out anew in any case
+        console.say(f"processes: {progress.processes.count}, before {before}: what follows is the same up to rounding only")
+        progress.pinned |= {what: chosen[what] for what in ("processes", "threads")}
     for what, today in chosen.items():
-        if progress.pinned[what] != today:
+        if progress.pinned.get(what, today) != today:
             console.say(f"{what}: {progress.pinned[what]}, as when the run began (now it would be {today})")
     torch.set_num_threads(progress.pinned["threads"])  # sums depend on how they are shared out
+    if not progress.processes.first:
+        return
     for leftover in run.path.rglob(".tmp-*"):  # of a write that was killed
         leftover.unlink()
     dropped = run.cut_log(progress.step)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,8 +13,9 @@ from torch.utils.tensorboard import SummaryWriter
 from segkit.config.errors import WorkError
 from segkit.engine.console import Console
 from segkit.engine.evaluate import DiceMeans
+from segkit.engine.log import Log
 from segkit.engine.progress import Progress
-from segkit.engine.run import Log, Run
+from segkit.engine.run import Run
 from segkit.recipe import Train
 from segkit.sampling.loader import Batch
 
@@ -24,13 +26,15 @@ class Recorder:
     """Keeps the losses of the last steps on the device, and writes them in groups.
 
     `seconds` of a step is wall time since the end of the step before: waiting for data, computing and logging; validation and
-    checkpoints are left out.
+    checkpoints are left out. Of several processes each keeps what it has of a step, the first writes what all have together; they flush
+    at the same steps.
     """
 
     def __init__(self, run: Run, settings: Train, names: tuple[str, ...], progress: Progress, console: Console) -> None:
         self._run, self._settings, self._names, self._progress, self._console = run, settings, names, progress, console
-        self._log = Log(run)
-        self._board = SummaryWriter(str(run.tensorboard), purge_step=progress.step + 1)
+        writes = progress.processes.first
+        self._log = Log(run.log) if writes else Unheard()
+        self._board = SummaryWriter(str(run.tensorboard), purge_step=progress.step + 1) if writes else Unheard()
         self._pending: list[_Pending] = []
         self._mark = self._flushed = self._saved = time.perf_counter()
         self.note = ""
@@ -43,8 +47,10 @@ class Recorder:
         voxels = batch.class_voxels(len(self._names))
         self._pending.append(_Pending(self._progress.step, terms, facts, batch.cases, batch.classes, voxels))
         self._mark = now
-        if len(self._pending) >= FLUSH_STEPS or now - self._flushed > FLUSH_SECONDS:
-            self.flush()
+
+    def flush_is_due(self) -> bool:
+        """By steps or by seconds, after a step."""
+        return len(self._pending) >= FLUSH_STEPS or self._mark - self._flushed > FLUSH_SECONDS
 
     def flush(self) -> None:
         """Write what is pending. Raises WorkError (SK-T050) at the first value that is not finite, naming the batch's cases."""
@@ -52,19 +58,24 @@ class Recorder:
         self._flushed = time.perf_counter()
         if not pending:
             return
-        values = torch.stack([value.float() for done in pending for value in done.terms.values()]).tolist()
+        found = torch.stack([value.float() for done in pending for value in done.terms.values()])
+        self._progress.processes.average([found])
+        values = found.tolist()
+        self._progress.sampled += self._progress.processes.total(torch.stack([self._sampled(done) for done in pending]).sum(0))
         for done in pending:
             scalars = {name: values.pop(0) for name in done.terms}
             self._log.write("step", step=done.step, **scalars, **done.facts)
-            self._progress.sampled[0] += torch.bincount(torch.tensor(done.classes), minlength=len(self._names))
-            self._progress.sampled[1] += done.voxels.cpu()
             if not all(math.isfinite(value) for value in scalars.values()):
                 self._log.flush()
-                raise _not_finite(self._run, done, scalars)
+                raise _not_finite(self._run, done.step, scalars, self._progress.processes.gather(done.cases))
             self._board.add_scalar("train/loss", scalars["loss"], done.step)
             self._board.add_scalar("train/learning_rate", done.facts["learning_rate"], done.step)
             self.note = f"loss {scalars['loss']:.4f}"
         self._log.flush()
+
+    def _sampled(self, done: "_Pending") -> Tensor:
+        """What a step adds to `Progress.sampled`."""
+        return torch.stack((torch.bincount(torch.tensor(done.classes), minlength=len(self._names)), done.voxels.cpu()))
 
     def sampled(self) -> dict[str, dict[str, float]]:
         """Realised shares since the last call, per class: of the centers drawn and of the labelled voxels in their patches."""
@@ -115,6 +126,13 @@ class Recorder:
         self._board.close()
 
 
+class Unheard:
+    """Log and TensorBoard of a process that writes nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
 @dataclass(frozen=True)
 class _Pending:
     """A step that is not written yet. terms, voxels: still on the device."""
@@ -127,13 +145,14 @@ class _Pending:
     voxels: Tensor
 
 
-def _not_finite(run: Run, done: _Pending, scalars: dict[str, float]) -> WorkError:
+def _not_finite(run: Run, step: int, scalars: dict[str, float], cases: Sequence[Sequence[str]]) -> WorkError:
+    """cases: of each slice of the batch."""
     broken = ", ".join(f"{name} {value}" for name, value in scalars.items() if not math.isfinite(value))
     return WorkError(
         "SK-T050",
-        f"step {done.step} is not finite",
+        f"step {step} is not finite",
         where=run.path,
         expected="finite losses and gradients",
-        got=f"{broken} on a batch of cases {', '.join(sorted(set(done.cases)))}",
+        got=f"{broken} on a batch of cases {', '.join(sorted(set().union(*cases)))}",
         remedy="the last checkpoint is intact; `segkit check` these cases, or start again with a lower learning rate or clipping",
     )

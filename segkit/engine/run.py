@@ -16,20 +16,23 @@ import torch
 
 from segkit.config.atomic import atomic
 from segkit.config.errors import InputError
-
-Record = dict[str, Any]
+from segkit.engine.log import Log, Record, line_of, whole_lines
 
 
 @dataclass(frozen=True)
 class Run:
-    """Paths of a run folder, and its log. Every file but the log is written beside and renamed: no reader meets half a file."""
+    """Paths of a run folder, and its log. Every file but the log is written beside and renamed: no reader meets half a file.
+
+    tested: where label maps and scores lie if not in the run itself, as with an item of a table (see `engine.item_folder`).
+    """
 
     path: Path
+    tested: Path | None = None
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.path.name
+        """The folder's own name; of an item of a table, the item's."""
+        return (self.tested.resolve().parent if self.tested else self.path.resolve()).name
 
     @property
     def recipe(self) -> Path:
@@ -74,7 +77,17 @@ class Run:
     @property
     def predictions(self) -> Path:
         """Label maps by case."""
-        return self.path / "predictions"
+        return self.tested or self.path / "predictions"
+
+    @property
+    def scores(self) -> Path:
+        """Scores by case."""
+        return (self.tested or self.path) / "scores.csv"
+
+    @property
+    def summary(self) -> Path:
+        """The scores over cases, and the cases that could not be scored."""
+        return (self.tested or self.path) / "summary.json"
 
     @property
     def analysis(self) -> Path:
@@ -130,23 +143,23 @@ class Run:
 
     def records(self) -> Iterator[Record]:
         """Lines of the log, in order. A last line cut off by a kill is left out. Raises InputError (SK-T013) at a damaged one."""
-        return _whole_lines(self.log)
+        return whole_lines(self.log)
 
     def windows(self) -> Iterator[Record]:
         """Lines of `progress.jsonl`, likewise; none where training was not monitored."""
-        return _whole_lines(self.progress)
+        return whole_lines(self.progress)
 
     def note_window(self, facts: Record) -> None:
         """A line of `progress.jsonl`, on the disk when this returns: a checkpoint that follows has forgotten the window."""
         with self.progress.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(facts), allow_nan=False) + "\n")
+            file.write(line_of(facts))
             file.flush()
             os.fsync(file.fileno())
 
     def end(self, step: int) -> None:
         """Close the log of a run that has all its steps, where a kill came before its last line."""
         if not any(record["event"] == "end" for record in self.records()):
-            log = Log(self)
+            log = Log(self.log)
             log.write("end", step=step)
             log.close()
 
@@ -157,74 +170,10 @@ class Run:
         return self._cut(self.log, step)
 
     def _cut(self, path: Path, step: int) -> int:
-        whole = list(_whole_lines(path))
+        whole = list(whole_lines(path))
         kept = [record for record in whole if record.get("step", 0) <= step]
         self.write_text(path, "".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
         return len(whole) - len(kept)
-
-
-class Log:
-    """Appends records to `log.jsonl`. Numbers that are not finite become null, since JSON has none."""
-
-    def __init__(self, run: Run) -> None:
-        self._file = run.log.open("a", encoding="utf-8")
-
-    def write(self, event: str, **facts: Any) -> None:
-        """One line: the event and its facts."""
-        record = {"event": event, **{key: _finite(value) for key, value in facts.items()}}
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
-
-    def flush(self) -> None:
-        """To the operating system: a killed process loses nothing that was flushed."""
-        self._file.flush()
-
-    def sync(self) -> None:
-        """To the disk: a machine that loses power loses nothing either."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """To the disk, and close."""
-        self.sync()
-        self._file.close()
-
-
-def _whole_lines(path: Path) -> Iterator[Record]:
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.endswith("\n"):
-                yield _record(line, f"{path}:{number}")
-
-
-def _record(line: str, where: str) -> Record:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        record, got = None, str(error)
-    else:
-        got = type(record).__name__
-    if not isinstance(record, dict):
-        raise InputError(
-            "SK-T013",
-            "a line is damaged",
-            where=where,
-            expected="a JSON object",
-            got=got,
-            remedy="restore the file, or take the line out",
-        )
-    return record
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def provenance(device: str, data_hash: str, cases: Mapping[str, Sequence[str]]) -> Record:

@@ -58,8 +58,12 @@ def step(progress: Progress, settings: Train, batch: Batch, rng: Generator, phas
 
 
 def update(progress: Progress, settings: Train) -> dict[str, Tensor]:
-    """One optimizer update from the gradients there are, which it uses up. Returns the gradient's norm where it is clipped."""
+    """One optimizer update from the gradients there are, which it uses up. Returns the gradient's norm where it is clipped.
+
+    Each process has the gradient of its slice of the batch. Their mean is that of the whole batch, so all make the same update.
+    """
     facts = {}
+    progress.processes.average([parameter.grad for parameter in progress.network.parameters() if parameter.grad is not None])
     add_penalty(progress.network, settings.regularization)
     if settings.clip_gradient is not None:
         facts["gradient_norm"] = nn.utils.clip_grad_norm_(progress.network.parameters(), settings.clip_gradient)

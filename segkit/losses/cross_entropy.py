@@ -33,7 +33,9 @@ class CrossEntropy(Loss):
     anneal: tuple[Share, Share] | None = Field(None, description="shares of the training between which the weights go to 1")
 
     @model_validator(mode="after")
-    def _weights_that_can_be_annealed(self) -> "CrossEntropy":
+    def _weights_that_weigh(self) -> "CrossEntropy":
+        if isinstance(self.class_weights, tuple) and not any(self.class_weights):
+            raise ValueError("class_weights: expected at least one weight > 0, got none: the loss would always be 0")
         if self.anneal is not None:
             if self.class_weights is None:
                 raise ValueError("anneal: expected class_weights beside it, got none")

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from segkit.losses.base import Loss, full_precision, losses, voxel_mean
 
@@ -34,28 +33,36 @@ class Focal(Loss):
 
 
 class _Terms(torch.autograd.Function):
-    """y l f(l) of log-probabilities l: f = (1 - p)^gamma and 1 for the classes spared, p = e^l; slope y f (1 - gamma p l / (1 - p)).
-
-    Written out, and with products where masks would do: one operation after the other, autograd's way, takes twice as long. Where
-    1 - p is held at LEAST, f is constant and the slope y f.
-    """
+    """y l f(l) of log-probabilities l, f = `discount`: its slope is computed with it, in half the time of autograd's way through it."""
 
     @staticmethod
     def forward(ctx: Any, logp: Tensor, target: Tensor, gamma: float, spared: Tensor | None) -> Tensor:
-        p = logp.exp()
-        wrong = (1 - p).clamp_(min=LEAST)
-        pull = _power(wrong, gamma, spared).mul_(target)
-        bend = p.mul_(logp).mul_((wrong - LEAST).sign_()).mul_(pull)
-        if spared is not None:
-            bend.mul_((~spared).to(bend.dtype).view(1, -1, 1, 1, 1))
-        ctx.save_for_backward(torch.addcdiv(pull, bend, wrong, value=-gamma))
-        return pull.mul_(logp)
+        ctx.gamma, ctx.spared = gamma, spared
+        pull, slope = pull_and_slope(logp, target, gamma, spared)
+        ctx.save_for_backward(logp, target, slope)
+        return pull * logp
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        (slope,) = ctx.saved_tensors
-        return gradient * slope, None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        logp, target, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the slope is to be differentiated once more
+            _, slope = pull_and_slope(logp, target, ctx.gamma, ctx.spared)
+        of_target = gradient * logp * discount(logp, ctx.gamma, ctx.spared) if ctx.needs_input_grad[1] else None
+        return gradient * slope, of_target, None, None
+
+
+def pull_and_slope(logp: Tensor, target: Tensor, gamma: float, spared: Tensor | None) -> tuple[Tensor, Tensor]:
+    """y f, and the derivative of y l f by l: y f (1 - gamma p l / (1 - p)), p = e^l; y f for the classes spared and where 1 - p is held.
+
+    With products where masks would do, which take ten times as long on a CPU.
+    """
+    p = logp.exp()
+    wrong = (1 - p).clamp(min=LEAST)
+    pull = _power(wrong, gamma, spared) * target
+    bend = p * logp * (wrong - LEAST).sign() * pull
+    if spared is not None:
+        bend = bend * (~spared).to(bend.dtype).view(1, -1, 1, 1, 1)
+    return pull, torch.addcdiv(pull, bend, wrong, value=-gamma)
 
 
 def discount(logp: Tensor, gamma: float, spared: Tensor | None) -> Tensor:

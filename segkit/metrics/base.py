@@ -1,5 +1,6 @@
 """What a metric sees: one class of one case as two masks; and the driver that cuts label maps into such pairs."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,13 +24,14 @@ class Pair:
 
     prediction, label: bool [X, Y, Z]. spacing_mm: voxel size along X, Y, Z. image_shape: of the whole image where the masks are a crop
     of it that holds all their foreground; default the masks' own shape. Cropping changes no result, since the image's border counts
-    as outside.
+    as outside. ignored: how many voxels of the whole image do not count; both masks are false there.
     """
 
     prediction: np.ndarray
     label: np.ndarray
     spacing_mm: tuple[float, float, float]
     image_shape: tuple[int, ...] | None = None
+    ignored: int = 0
 
     def __post_init__(self) -> None:
         masks = (self.prediction, self.label)
@@ -61,6 +63,11 @@ class Pair:
     def false_negatives(self) -> int:
         """Voxels of the label alone."""
         return self.labeled - self.true_positives
+
+    @property
+    def true_negatives(self) -> int:
+        """Voxels of the whole image in neither mask, but for those that do not count."""
+        return math.prod(self.image_shape or self.label.shape) - self.ignored - self.predicted - self.false_negatives
 
     @property
     def state(self) -> State:
@@ -146,18 +153,19 @@ def pairs(
 ) -> Iterator[tuple[str, Pair]]:
     """Each class or region of a case, by name, cut out of two maps of class indices [X, Y, Z] (unsigned integers).
 
-    regions: name -> the class indices it unites. A voxel whose label is `ignored` belongs to neither mask of any pair. Each map is read
-    once as a whole; a pair then costs the box around its region.
+    regions: name -> the class indices it unites. A voxel whose label is `ignored` belongs to neither mask of any pair. The maps are read
+    as a whole once; a pair then costs the box around its region.
     """
     if prediction.shape != label.shape:
         raise ValueError(f"expected two maps of one shape, got {prediction.shape} and {label.shape}")
     boxes = [find_objects(prediction), find_objects(label)]
     whole = tuple(slice(0, length) for length in label.shape)
+    left_out = int(np.count_nonzero(label == ignored))
     for name, members in regions.items():
         around = whole if 0 in members else _union([found[index - 1] for found in boxes for index in members if index <= len(found)])
         known = label[around] != ignored
         predicted, labeled = (np.isin(indices[around], members) & known for indices in (prediction, label))
-        yield name, Pair(predicted, labeled, spacing_mm, label.shape)
+        yield name, Pair(predicted, labeled, spacing_mm, label.shape, left_out)
 
 
 def _union(boxes: list[Box | None]) -> Box:

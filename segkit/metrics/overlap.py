@@ -1,6 +1,7 @@
-"""Overlap of two masks, counted in voxels: Dice, sensitivity, precision.
+"""Overlap of two masks, counted in voxels: Dice, sensitivity, precision, specificity.
 
-TP voxels in both masks, FP in the prediction alone, FN in the label alone. A fraction whose denominator is 0 is not applicable.
+TP voxels in both masks, FP in the prediction alone, FN in the label alone, TN in neither. A fraction whose denominator is 0 is not
+applicable.
 """
 
 from typing import ClassVar
@@ -36,6 +37,21 @@ class Precision(Metric):
 
     def __call__(self, pair: Pair) -> float | None:
         return _fraction(pair.true_positives, pair.predicted)
+
+
+@metrics.register("specificity")
+class Specificity(Metric):
+    """TN / (TN + FP): the share of all voxels outside the label that were left out of the prediction. 1 where missed, n/a where absent.
+
+    TN grows with the scan: of a small structure it is near 1 whatever is predicted, and says more of the field of view than of the network.
+    """
+
+    unit: ClassVar[str] = ""
+
+    def __call__(self, pair: Pair) -> float | None:
+        if pair.state == "absent":
+            return None
+        return _fraction(pair.true_negatives, pair.true_negatives + pair.false_positives)
 
 
 def _fraction(part: int, whole: int) -> float | None:

@@ -2,7 +2,8 @@
 
 Shapes: B batch, C classes (0 the background), D features, X Y Z output voxels. An image is a tuple with one tensor [B, M, x, y, z] per
 lattice of the network. A voxel whose target is 0 for all classes is ignored. rare: bool [C].
-rng: all randomness comes from it; it is new in each step, and on the device of the batch.
+rng: all randomness comes from it; it is new in each step, on the device of the batch, and the same in all processes that train together.
+Each of them holds a slice of the batch: see `slices` for what lies beyond it.
 """
 
 from typing import ClassVar

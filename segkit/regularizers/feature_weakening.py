@@ -11,15 +11,16 @@ from torch.nn.functional import pad
 from segkit.config.errors import InputError
 from segkit.regularizers.base import Regularizer, RunningRegularizer, full_precision, regularizers
 from segkit.regularizers.beta import beta_draws
+from segkit.regularizers.slices import of_all_slices, own_draws, rank_and_count
+from segkit.regularizers.strength import GAMMA, Law, strengths
+from segkit.regularizers.voxels import Voxels, by_class, chosen_voxels, drawn_classes, nth_of_class, places
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Shape = Annotated[float, Field(ge=1e-3, le=1e4)]
 Label = Literal["soft", "keep"]
 Partner = Literal["uniform", "class_balanced", "other_class"]
 Flow = Literal["detach", "flow"]
-Law = Literal["log", "power", "step"]
 
-GAMMA = 0.5  # of the law `power` where none is given
 BANK = 4096  # features a class where none is given
 
 
@@ -130,21 +131,8 @@ class FeatureWeakening(Regularizer):
         return RunningFeatureWeakening(self, classes, features, steps)
 
 
-class Voxels(NamedTuple):
-    """The N = B X Y Z voxels of a batch, sorted by class.
-
-    label: int64 [N], C where ignored. order: int64 [N], the voxels of class 0, those of 1, ..., those ignored.
-    begins, counts: int64 [C], where in `order` a class begins, and how many voxels it has.
-    """
-
-    label: Tensor
-    order: Tensor
-    begins: Tensor
-    counts: Tensor
-
-
 class RunningFeatureWeakening(RunningRegularizer):
-    """Counts voxels of the clean batches, over all processes, and blends; the bank is that of the process.
+    """Counts voxels of the clean batches, over all processes, and blends; the bank is common to them, partners are of the own slice.
 
     counts: float64 [C], the voxels of each class met so far. rho: float64 [], as it is at this step.
     """
@@ -174,10 +162,11 @@ class RunningFeatureWeakening(RunningRegularizer):
 
     def blend(self, features: Tensor, target: Tensor, rare: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
         """Mixed in float32 or better, then of the features' type again. What is given stays as it is; the host waits for no device."""
+        rng, most = own_draws(rng), max(1, self.settings.max_voxels // rank_and_count()[1])
         by_voxel, goals = features.movedim(1, -1), target.movedim(1, -1)  # [B, X, Y, Z, D] and [B, X, Y, Z, C]
         voxels = by_class(target)
         strength = pad(strengths(self.settings.strength, self.settings.gamma or GAMMA, self.counts, rare), (0, 1))  # 0 where ignored
-        chosen = chosen_voxels(voxels, strength > 0, self.settings.max_voxels, rng)
+        chosen = chosen_voxels(voxels, strength > 0, most, rng)
         u = beta_draws(self.settings.beta, len(chosen), rng).to(strength.device)
         source = by_voxel if self.rule.partner_gradient == "flow" else by_voxel.detach()
         other, other_goal, found = self._partners(source, goals, voxels, chosen, rng)
@@ -233,79 +222,22 @@ class Bank(nn.Module):
     def put(self, by_voxel: Tensor, voxels: Voxels, rng: Generator) -> None:
         """Features [B, X, Y, Z, D] of some voxels of each class, from a random one on at equal distances in the batch."""
         (classes, size, _), device = self.features.shape, self.features.device
-        most = max(1, size // 16)
+        most = max(1, size // 16 // rank_and_count()[1])
         count, turn = voxels.counts.unsqueeze(1), torch.arange(most, device=device)
         start = (torch.rand((classes, 1), generator=rng, device=rng.device, dtype=torch.float64).to(device) * count).long()
         nth = (start + turn * (count // most).clamp(min=1)) % count.clamp(min=1)  # [C, most]; no voxel twice among the first `count`
         row = torch.arange(classes, device=device).unsqueeze(1)
         new = by_voxel[places(nth_of_class(voxels, row, nth), by_voxel.shape[:-1])]  # [C, most, D]
+        met = of_all_slices(turn < count)
+        met_first = met.byte().sort(dim=1, descending=True, stable=True).indices[:, :size]
+        new = of_all_slices(new.to(self.features))[row, met_first]
+        added, turn = met.sum(dim=1).clamp(max=size), torch.arange(met_first.shape[1], device=device)
         slot = (self.head.unsqueeze(1) + turn) % size
-        met = (turn < count).unsqueeze(2)
-        self.features[row, slot] = torch.where(met, new.to(self.features), self.features[row, slot])
-        added = voxels.counts.clamp(max=most)
+        self.features[row, slot] = torch.where((turn < added.unsqueeze(1)).unsqueeze(2), new, self.features[row, slot])
         self.head.copy_((self.head + added) % size)
         self.filled.copy_((self.filled + added).clamp(max=size))
-
-
-def strengths(law: Law, gamma: float, counts: Tensor, rare: Tensor) -> Tensor:
-    """s of each class, [C], from voxels met, float64 [C]; rare: bool [C]."""
-    least, most = counts.masked_fill(counts == 0, torch.inf).min(), counts.max()
-    if law == "log":
-        s = (counts / least).log() / (most / least).log()
-    elif law == "power":
-        s = 1 - (least / counts) ** gamma
-    else:
-        s = (~rare).to(counts.dtype)
-    return s.masked_fill(~(counts > least), 0.0)
-
-
-def by_class(target: Tensor) -> Voxels:
-    """The voxels of a target [B, C, X, Y, Z]; a soft one is of its largest class."""
-    classes = target.shape[1]
-    label = target.argmax(dim=1).masked_fill(target.sum(dim=1) == 0, classes).flatten()
-    in_order = label.short().sort(stable=True)
-    borders = torch.searchsorted(in_order.values, torch.arange(classes + 1, device=target.device, dtype=torch.int16))
-    return Voxels(label, in_order.indices, borders[:-1], borders.diff())
-
-
-def nth_of_class(voxels: Voxels, classes: Tensor, n: Tensor) -> Tensor:
-    """The nth voxel of each class, int64; some voxel of the batch where the class has none."""
-    return voxels.order[(voxels.begins[classes] + n).clamp(max=len(voxels.order) - 1)]
-
-
-def chosen_voxels(voxels: Voxels, weakened: Tensor, most: int, rng: Generator) -> Tensor:
-    """All voxels, or `most` of them at random, those of weakened classes (bool [C + 1]) before others: int64 [min(N, most)]."""
-    label = voxels.label
-    if len(label) <= most:
-        return torch.arange(len(label), device=label.device)
-    key = torch.rand(len(label), generator=rng, device=rng.device, dtype=torch.float64).to(label.device)
-    return key.masked_fill(~weakened[label], 2.0).topk(most, largest=False, sorted=False).indices
-
-
-def drawn_classes(own: Tensor, available: Tensor, other: bool, u: Tensor) -> tuple[Tensor, Tensor]:
-    """An available class for each of M voxels of class `own`, each as likely; with `other` not its own. u: float64 [M], 0 to 1.
-
-    Returns int64 [M], and bool [M]: whether there was one.
-    """
-    up_to = available.cumsum(0)
-    last, total = len(available) - 1, up_to[-1]
-    if other:
-        rank = (u * (total - 1)).long()
-        rank = rank + (rank >= up_to[own.clamp(max=last)] - 1)  # the own class is left out of the numbering
-    else:
-        rank = (u * total).long()
-    return torch.searchsorted(up_to, rank, right=True).clamp(max=last), rank < total
 
 
 def mixed(own: Tensor, other: Tensor, share: Tensor) -> Tensor:
     """(1 - share) own + share other, exactly own at share 0; share: [M, 1]."""
     return torch.lerp(own, other, share.to(own.dtype))
-
-
-def places(flat: Tensor, grid: torch.Size) -> tuple[Tensor, ...]:
-    """Indices into a grid, one tensor an axis, of flat ones."""
-    found = []
-    for size in reversed(grid):
-        found.append(flat % size)
-        flat = flat // size
-    return tuple(reversed(found))

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 
 from segkit.config.errors import InputError
 from segkit.regularizers.base import Regularizer, host_draws, regularizers
+from segkit.regularizers.slices import rank_and_count, samples_further_on
 
 MARGIN = 0.2  # of asymmetric mixup where none is given
 
@@ -26,8 +27,8 @@ class Mixup(Regularizer):
 
     A voxel that is ignored in i or k is ignored. One w and one pairing serve the whole batch and all lattices; both are drawn on the
     host, so they do not depend on the device. Partners are the batch turned by a random number of places, 1 .. B - 1: nobody meets
-    himself, everybody is a partner once, and each of the others as likely as any. Of several processes each pairs its own slice of
-    the batch.
+    himself, everybody is a partner once, and each of the others as likely as any. Of several processes each gets the partners that
+    another one's slice of the batch holds.
     Sources: Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018, "mixup"; Li, Kamnitsas, Glocker, IEEE TMI 2020, for the asymmetric form.
     """
 
@@ -47,18 +48,19 @@ class Mixup(Regularizer):
         self, network: nn.Module, image: tuple[Tensor, ...], target: Tensor, rare: Tensor, rng: Generator
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """The mixed batch. Raises InputError (SK-N001) for a batch of one sample."""
-        if len(target) < 2:
+        samples = len(target) * rank_and_count()[1]
+        if samples < 2:
             raise InputError(
                 "SK-N001",
                 "mixup: a batch of one sample has nothing to mix",
                 where="regularizers.mixup",
                 expected="at least 2 samples in a batch",
-                got=str(len(target)),
+                got=str(samples),
                 remedy="raise train.batch_size to 2 or more, or leave mixup out",
             )
         draws = host_draws(rng)
         weight = float(draws.beta(self.alpha, self.alpha))
-        places = int(draws.integers(1, len(target)))
+        places = int(draws.integers(1, samples))
         if not self.asymmetric:
             return tuple(mixed(x, places, weight) for x in image), soft_target(target, places, weight)
         margin = MARGIN if self.margin is None else self.margin
@@ -66,26 +68,21 @@ class Mixup(Regularizer):
         return tuple(mixed(x, places, weight) for x in image), hard_target(target, places, weight, rare, margin)
 
 
-def partners(x: Tensor, places: int) -> Tensor:
-    """Each sample's partner: that `places` further on in the batch, the first following the last. Memory layout as of x."""
-    return torch.cat((x[places:], x[:places]))
-
-
 def mixed(x: Tensor, places: int, weight: float) -> Tensor:
-    """weight x + (1 - weight) partners(x), exact where the two agree and at weight 1."""
-    return torch.lerp(x, partners(x, places), 1 - weight)
+    """weight x_i + (1 - weight) x_k with k = i + places, exact where the two agree and at weight 1. Memory layout as of x."""
+    return torch.lerp(x, samples_further_on(x, places), 1 - weight)
 
 
 def soft_target(target: Tensor, places: int, weight: float) -> Tensor:
     """Targets mixed as the images are; zero where the voxel is ignored in one of the two."""
-    known = target.sum(dim=1, keepdim=True) > 0
-    return mixed(target, places, weight) * (known & partners(known, places))
+    partner = samples_further_on(target, places)
+    known, partner_known = (y.sum(dim=1, keepdim=True) > 0 for y in (target, partner))
+    return torch.lerp(target, partner, 1 - weight) * (known & partner_known)
 
 
 def hard_target(target: Tensor, places: int, weight: float, rare: Tensor, margin: float) -> Tensor:
     """The rule of asymmetric mixup: target [B, C, X, Y, Z], one-hot or zero in every voxel, as it was; rare: bool [C]."""
-    own = target > 0
-    other = partners(own, places)
+    own, other = target > 0, samples_further_on(target, places) > 0
     rare = rare.view(1, -1, 1, 1, 1)
     own_is_common, other_is_common = ((y & ~rare).any(dim=1, keepdim=True) for y in (own, other))
     own_wins = own & rare & other_is_common & (weight > margin)

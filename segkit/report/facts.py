@@ -11,7 +11,8 @@ from segkit.config.errors import InputError
 from segkit.config.settings import Settings
 from segkit.datasets.document import read_object
 from segkit.datasets.split import Splits
-from segkit.engine.run import Record, Run
+from segkit.engine.log import Record
+from segkit.engine.run import Run
 from segkit.recipe import Recipe
 
 
@@ -109,7 +110,7 @@ def predicted_by(run: Run) -> list[str]:
 
 def not_scored(run: Run) -> list[tuple[str, str]]:
     """Cases that could not be scored, and why, as `summary.json` has them. Raises InputError where that is damaged."""
-    path = run.path / "summary.json"
+    path = run.summary
     try:
         failed = read_object(path).get("failed", {}) if path.exists() else {}
         return [(case, f"{facts.get('error')}: {facts.get('message')}") for case, facts in failed.items()]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from segkit.config.errors import InputError
-from segkit.engine.run import Record, Run
+from segkit.engine.log import Record
+from segkit.engine.run import Run
 
 BESIDE = ("event", "step", "updates")  # what a record of a step holds besides measurements
 LEARNING_RATE, SECONDS, GRADIENT_NORM = "learning_rate", "seconds", "gradient_norm"

@@ -1,8 +1,5 @@
 """The page: everything that lies in a run's folder, as one HTML file that loads nothing."""
 
-import base64
-import hashlib
-import json
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,16 +23,15 @@ from segkit.report import facts
 from segkit.report.curves import charts
 from segkit.report.figures import Figure, Table, figures, outdated, tables
 from segkit.report.history import History, read_history
+from segkit.report.notation import digest, number, position, strict_json
 from segkit.report.overlay import MARGIN_MM, Look, Panel, look_at, panels
 from segkit.report.scores import Scores, title_of
+from segkit.report.size import scale_of, volume_of, within_limit
 
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
-LIMIT = 10_000_000  # bytes of a page; a larger one is made again with fewer slices
-SLICES = (40, 20, 10, 5)  # of a plane, at most
 HUES = 6  # colors of classes in page.css; further classes have them again, with dashed lines
-WIDTH, HEIGHT, GAP = 1110, 380, 14  # of the planes of a case together, in CSS pixels, and between them
 
 
 @dataclass(frozen=True)
@@ -143,8 +139,7 @@ def gather(run: Run, console: Console) -> Sources:
 
 
 def _rows(run: Run) -> tuple[Row, ...]:
-    table = run.path / "scores.csv"
-    return tuple(read_scores(table)) if table.is_file() else ()
+    return tuple(read_scores(run.scores)) if run.scores.is_file() else ()
 
 
 def examples(ranking: Sequence[tuple[str, float]]) -> list[tuple[str, str, float]]:
@@ -164,14 +159,9 @@ def in_words(error: SegkitError) -> str:
 
 
 def render(sources: Sources) -> str:
-    """The page as text: with as many slices as keep it within LIMIT, or the fewest."""
+    """The page as text."""
     fixed = _context(sources)
-    for slices in SLICES:
-        pictures = [(each, panels(each.look, slices) if each.look else []) for each in sources.shown]
-        page = _filled(fixed, pictures)
-        if len(page.encode()) <= LIMIT:
-            break
-    return page
+    return within_limit(lambda slices: _filled(fixed, [(each, panels(each.look, slices) if each.look else []) for each in sources.shown]))
 
 
 def _shown(run: Run, recipe: Recipe, splits: Splits | None, place: str, case: str, dice: float) -> Shown:
@@ -189,10 +179,9 @@ def _context(sources: Sources) -> dict[str, Any]:
     run, recipe, scores, splits = sources.run, sources.recipe, sources.scores, sources.splits
     history = sources.history
     names = (*recipe.class_names()[1:], *recipe.evaluate.regions)
-    folder = run.path.resolve()
     return {
-        "name": folder.name,
-        "folder": folder,
+        "name": run.name,
+        "folder": run.path.resolve(),
         "recipe": recipe,
         "recipe_text": run.recipe.read_text(encoding="utf-8"),
         "splits": splits,
@@ -238,38 +227,3 @@ def _filled(context: Mapping[str, Any], pictures: Sequence[tuple[Shown, Sequence
     inlined = {"style": Markup(style), "script": Markup(script), "policy": policy, "pictures": pictures}
     draft = template.render(context, **inlined, size="0.0 MB")
     return template.render(context, **inlined, size=volume_of(draft))
-
-
-def digest(text: str) -> str:
-    """How a content security policy names an inline style or script."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def number(value: float | None, unit: str = "") -> str:
-    """Distances in mm with one digit, fractions with three; a dash where there is none."""
-    if value is None:
-        return "–"
-    return f"{value:.1f}" if unit == "mm" else f"{value:.3f}"
-
-
-def position(value: float, size: float) -> float:
-    """Where a fraction stands on a line of `size` pixels."""
-    return round(value * size, 1)
-
-
-def scale_of(panels: Sequence[Panel]) -> float:
-    """CSS pixels a mm, the same for the planes of a case: as large as lets them stand side by side."""
-    return min(
-        (WIDTH - GAP * (len(panels) - 1)) / sum(panel.width_mm for panel in panels), HEIGHT / max(panel.height_mm for panel in panels)
-    )
-
-
-def strict_json(value: object) -> Markup:
-    """JSON that may stand inside a script tag: no NaN, and nothing that ends the tag."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def volume_of(page: str) -> str:
-    """The size of a page in UTF-8: `0.8 MB`."""
-    return f"{len(page.encode()) / 1e6:.1f} MB"

@@ -61,7 +61,15 @@ class Augment(Settings):
             raise ValueError("other_probability: expected a number < 1, since asymmetric augmentation with 1 augments every patch, got 1")
         if not self.asymmetric and self.other_probability < 1:
             raise ValueError(f"other_probability: expected 1 without asymmetric: true, got {self.other_probability:g}")
+        if self.asymmetric and not self.active:
+            raise ValueError("asymmetric: expected an augmentation to withhold from other patches, got none: all of them are off")
         return self
+
+    @property
+    def active(self) -> bool:
+        """Whether anything can happen."""
+        geometry = self.probability and (self.rotation or self.scale or self.elastic)
+        return bool(self.flip or geometry or self.intensity.active)
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,35 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from segkit.config.parse import dump
+from segkit.engine.item_folder import ItemFolder
+from segkit.engine.progress import MOVABLE
 from segkit.engine.run import Run
 from segkit.recipe import Recipe
-from segkit.table.spec import Table
+from segkit.table.spec import TESTED_BY, Table
+
+INCIDENTAL = (
+    *MOVABLE,  # places: what lies there is compared by content, see `table.data`
+    "train.checkpoint_minutes",
+    "train.checkpoint_every",  # a run that goes on from a checkpoint is the run that was not stopped
+    "train.monitor",  # watches, and changes nothing
+    "evaluate.metrics",  # the table has its own
+    "evaluate.nsd_tolerance_mm",  # scored anew from the label maps
+    "evaluate.regions",  # likewise, but for those that training or prediction names
+)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be scored of a trained item."""
+    """What is to be scored of a trained item. rules: regions, tolerance and convention, plain."""
 
     splits: tuple[str, ...]
     metrics: tuple[str, ...]
     largest_component: bool = False
+    rules: dict[str, Any] = field(default_factory=dict)
 
     @property
     def variants(self) -> tuple[tuple[str, bool], ...]:
@@ -41,11 +54,7 @@ class Result:
 class Item:
     """A row, a share of the training cases, a seed; `recipe` is resolved and has both. Plain data: it may be worked on anywhere.
 
-    Working on it twice changes nothing, and it may be interrupted at any moment. In `folder`:
-
-        run/              the run                                 SPLIT/           label maps, scores.csv, summary.json
-        result.json       written last: the item is done          SPLIT_largest/   scores.csv, summary.json
-        lock              held by whoever works on it
+    Working on it twice changes nothing, and it may be interrupted at any moment.
     """
 
     row: str
@@ -61,27 +70,22 @@ class Item:
         return f"{self.row}, {percent(self.fraction)}, seed {self.seed}"
 
     @property
+    def place(self) -> ItemFolder:
+        """What lies where in `folder`."""
+        return ItemFolder(self.folder)
+
+    @property
     def run(self) -> Run:
         """Its training."""
-        return Run(self.folder / "run")
-
-    @property
-    def result_file(self) -> Path:
-        """Written last."""
-        return self.folder / "result.json"
-
-    @property
-    def lock(self) -> Path:
-        """Held by whoever works on it."""
-        return self.folder / "lock"
+        return self.place.run
 
     def predictions(self, split: str) -> Path:
         """Label maps of a split."""
-        return self.folder / split
+        return self.place.predictions(split)
 
     def scores(self, split: str, largest: bool) -> Path:
         """The folder of the scores of a split, as predicted or with only the largest parts kept."""
-        return self.folder / (f"{split}_largest" if largest else split)
+        return self.place.scores(split, largest)
 
     def write(self, result: Result) -> str:
         """The text of `result.json`."""
@@ -90,12 +94,14 @@ class Item:
     def result(self) -> Result | None:
         """None where the item is not done: something that is asked for was not scored, or `result.json` is not whole."""
         try:
-            facts = json.loads(self.result_file.read_text(encoding="utf-8"))
-            scored = Asked(tuple(facts["asked"]["splits"]), tuple(facts["asked"]["metrics"]), facts["asked"]["largest_component"])
+            facts = json.loads(self.place.result.read_text(encoding="utf-8"))
+            asked = facts["asked"]
+            scored = Asked(tuple(asked["splits"]), tuple(asked["metrics"]), asked["largest_component"], asked["rules"])
             result = Result(scored, facts["training_cases"], facts["steps"], facts["segkit"], tuple(facts["commits"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         covers = set(self.asked.variants) <= set(scored.variants) and set(self.asked.metrics) <= set(scored.metrics)
+        covers = covers and scored.rules == self.asked.rules
         there = all((self.scores(*variant) / "scores.csv").is_file() for variant in self.asked.variants)
         return result if covers and there else None
 
@@ -108,33 +114,36 @@ def percent(fraction: float) -> str:
 def items_of(table: Table, output: Path) -> list[Item]:
     """Every item of a table: the rows of the first share and seed first, so that a comparison is whole as early as possible."""
     spec = table.spec
-    asked = Asked(spec.splits, spec.metrics, spec.largest_component)
-    return [
-        _item(row, fraction, seed, table.recipes[row], output, asked)
-        for seed in spec.seeds
-        for fraction in spec.fractions
-        for row in spec.rows
-    ]
+    return [_item(row, fraction, seed, table, output) for seed in spec.seeds for fraction in spec.fractions for row in spec.rows]
 
 
-def _item(row: str, fraction: float, seed: int, recipe: Recipe, output: Path, asked: Asked) -> Item:
+def _item(row: str, fraction: float, seed: int, table: Table, output: Path) -> Item:
+    recipe, spec = table.recipes[row], table.spec
     dataset = recipe.dataset.model_copy(update={"train_fraction": fraction})
     train = recipe.train.model_copy(update={"seed": seed})
     own = recipe.model_copy(update={"dataset": dataset, "train": train})
+    rules = recipe.evaluate.model_dump(mode="json", include=TESTED_BY["evaluate"])
+    asked = Asked(spec.splits, spec.metrics, spec.largest_component, rules)
     return Item(row, fraction, seed, own, output / f"{row}_{fraction:g}_{seed}_{digest(own)}", asked)
 
 
 def digest(recipe: Recipe) -> str:
-    """8 hexadecimal digits of all that a trained network depends on: the recipe, and the content of its split file.
+    """8 hexadecimal digits of what a recipe says a trained network depends on, and of the content of its split file.
 
-    Where volumes are kept meanwhile changes no number, and is left out.
+    What is INCIDENTAL changes no number of it and is left out. What the data are is told by their content, which is not in here.
     """
-    preprocess = recipe.preprocess.model_copy(update={"store": None})
-    sampling = recipe.sampling.model_copy(update={"residence": "auto"})
-    text = dump(recipe.model_copy(update={"preprocess": preprocess, "sampling": sampling}))
+    plain = recipe.model_dump(mode="json")
+    named = {*(recipe.train.best or ()), *recipe.infer.keep_largest}
+    regions = {name: members for name, members in plain["evaluate"]["regions"].items() if name in named}
+    for key in INCIDENTAL:
+        *sections, last = key.split(".")
+        part = plain
+        for section in sections:
+            part = part[section]
+        del part[last]
     file = recipe.dataset.split.file
     listed = file.read_bytes() if file is not None and file.is_file() else b""
-    return hashlib.sha256(text.encode() + listed).hexdigest()[:8]
+    return hashlib.sha256(json.dumps([plain, regions]).encode() + listed).hexdigest()[:8]
 
 
 def missing(items: Sequence[Item]) -> list[Item]:

@@ -6,24 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from segkit.table.cells import GAP, LEVEL, Block, Cell, Filled, rounded, uneven, unit_of
+from segkit.table.cells import Block, Cell, Filled, rounded, unit_of
+from segkit.table.escape import in_latex, in_markdown
 from segkit.table.item import percent
+from segkit.table.legend import UNVERIFIED, notes, title
+from segkit.table.scores import GAP
 
 MISSING = "-"
-MARK = "*"
-UNVERIFIED = "†"
-CASES = {"training": "training cases", "validation": "validation cases", "test": "test cases", GAP: "training minus test"}
-TESTS = {
-    "sign-flip": "exact sign-flip test",
-    "signed-rank": "exact Wilcoxon signed-rank test",
-    "signed-rank, normal": "Wilcoxon signed-rank test, normal approximation",
-}
 HEADER = (
     "row", "fraction", "split", "largest_component", "class", "metric", "unit", "mean", "std", "seeds", "cases", "left_out",
-    "against", "pairs", "difference", "test", "p", "p_holm", "published", "published_verified",
+    "against", "pairs", "difference", "test", "p", "p_holm", "p_seeds", "p_seeds_holm", "published", "published_verified",
 )  # fmt: skip
-FEWEST = 6  # cases: of 5 the smallest p is 2 / 2^5, above LEVEL
-MOST_LEFT_OUT = 8  # cells named, of those with values that are not applicable
 
 
 @dataclass(frozen=True)
@@ -64,10 +57,11 @@ def csv_lines(filled: Filled) -> str:
     writer.writerow(HEADER)
     for block in filled.blocks:
         for (row, fraction, metric), cell in block.cells.items():
-            test: tuple = (None,) * 6
+            test: tuple = (None,) * 8
             if cell.difference is not None:
                 found = cell.difference.paired
                 test = (filled.table.spec.rows[row].against, found.n, found.difference, found.test, found.p, cell.difference.corrected)
+                test += (cell.difference.p_seeds, cell.difference.seeds_corrected)
             published = (cell.published.value, str(cell.published.verified).lower()) if cell.published else (None, None)
             place = (row, fraction, block.view.split, str(block.view.largest).lower(), block.structure, metric, cell.unit)
             line = (*place, cell.mean, cell.std, len(cell.means), cell.cases, cell.left_out, *test, *published)
@@ -76,11 +70,6 @@ def csv_lines(filled: Filled) -> str:
 
 
 FORMATS: Mapping[str, Callable[[Filled], str]] = {"md": markdown, "csv": csv_lines, "latex": latex}
-
-
-def title(block: Block) -> str:
-    """`tumor_core, test cases, only the largest part kept`."""
-    return f"{block.structure}, {CASES[block.view.split]}" + ", only the largest part kept" * block.view.largest
 
 
 def heading(metric: str) -> str:
@@ -106,119 +95,6 @@ def shown(cell: Cell, signed: bool, style: Style) -> str:
     return text
 
 
-def notes(filled: Filled) -> list[str]:
-    """What is said under the table, a sentence each."""
-    cells = [cell for block in filled.blocks for cell in block.cells.values()]
-    return [
-        *_what_is_shown(filled, cells),
-        *_how_many_cases(filled),
-        *_left_out(filled),
-        *_what_is_marked(filled, cells),
-        *_what_is_published(filled),
-        *filled.table.spec.notes,
-        _made_by(filled),
-    ]
-
-
-def _what_is_shown(filled: Filled, cells: Sequence[Cell]) -> Iterator[str]:
-    seeds = filled.table.spec.seeds
-    named = ", ".join(map(str, seeds))
-    over = f"Mean±standard deviation over {len(seeds)} seeds ({named}), each the mean over cases" if len(seeds) > 1 else None
-    yield f"{over or f'Mean over cases, one seed ({named})'}; fractions in percent."
-    if any(cell.means and not cell.complete for cell in cells):
-        yield f"[k]: only k of the {len(seeds)} seeds are done."
-    if any(cell.means and cell.mean is None for cell in cells):
-        yield "n/a (k): in k of the seeds no case has a value."
-    if any(cell.best for cell in cells):
-        yield "Bold: the best mean of a column, of those with all seeds."
-    if any(uneven(column) for block in filled.blocks if block.view.split not in ("training", GAP) for column in _columns(filled, block)):
-        yield "Nothing is bold in a column whose rows have different numbers of cases without a value."
-
-
-def _columns(filled: Filled, block: Block) -> Iterator[list[Cell]]:
-    spec = filled.table.spec
-    for fraction in spec.fractions:
-        for metric in spec.metrics:
-            yield [block.cells[row, fraction, metric] for row in spec.rows]
-
-
-def _how_many_cases(filled: Filled) -> Iterator[str]:
-    """Scored, per split; trained on, per share."""
-    spec = filled.table.spec
-    for split in spec.splits:
-        if split == "training":  # all that were trained on
-            continue
-        counts = {fraction: filled.cases[split, fraction] for fraction in spec.fractions if (split, fraction) in filled.cases}
-        if counts:
-            same = len(set(counts.values())) == 1
-            text = (
-                str(next(iter(counts.values()))) if same else ", ".join(f"{count} at {percent(share)}" for share, count in counts.items())
-            )
-            yield f"{CASES[split].capitalize()}: {text}."
-    trained = {item.fraction: result.training_cases for item, result in filled.done}
-    if trained:
-        yield (
-            "Training cases: " + ", ".join(f"{trained[share]} at {percent(share)}" for share in spec.fractions if share in trained) + "."
-        )
-
-
-def _left_out(filled: Filled) -> Iterator[str]:
-    for block in filled.blocks:
-        found = [
-            f"{filled.table.spec.label(row)}, {percent(fraction)}, {metric}: {cell.left_out} of {cell.cases * len(cell.means)}"
-            for (row, fraction, metric), cell in block.cells.items()
-            if cell.left_out
-        ]
-        if found:
-            more = f"; and {len(found) - MOST_LEFT_OUT} more cells" if len(found) > MOST_LEFT_OUT else ""
-            yield f"Not applicable and in no mean ({title(block)}): {'; '.join(found[:MOST_LEFT_OUT])}{more}."
-
-
-def _what_is_marked(filled: Filled, cells: Sequence[Cell]) -> Iterator[str]:
-    tested = [cell.difference.paired for cell in cells if cell.difference is not None]
-    if not tested:
-        return
-    spec = filled.table.spec
-    tests = " or ".join(dict.fromkeys(TESTS[each.test] for each in tested if each.test is not None)) or "no test was possible"
-    fewest, most = min(each.n for each in tested), max(each.n for each in tested)
-    n = str(most) if fewest == most else f"{fewest} to {most}"
-    pairs = "; ".join(f"{spec.label(name)} against {spec.label(row.against)}" for name, row in spec.rows.items() if row.against)
-    limits = [
-        *([f"of fewer than {FEWEST} cases none can be marked"] if fewest < FEWEST else []),
-        "what other seeds would change is not in the test",
-        *(["a case without a value in one seed is left out of it"] if any(each.dropped for each in tested) else []),
-    ]
-    said = "; ".join(limits)
-    yield (
-        f"{MARK} differs from its counterpart at {percent(LEVEL)}: {tests}, two-sided, paired by case (n = {n}), seeds averaged first, "
-        f"Holm's correction over the rows of a column. {said[0].upper()}{said[1:]}. {pairs}."
-    )
-
-
-def _what_is_published(filled: Filled) -> Iterator[str]:
-    for published in filled.table.spec.published:
-        if published.verified:
-            yield f"In brackets: as published in {published.source}."
-        else:
-            yield f"In brackets with {UNVERIFIED}: as published, but read in a secondary source and not verified: {published.source}."
-
-
-def _made_by(filled: Filled) -> str:
-    """Steps, program and commits."""
-    steps = sorted({recipe.train.steps for recipe in filled.table.recipes.values()})
-    text = f"Steps: {', '.join(f'{count:,}' for count in steps)}."
-    programs = dict.fromkeys(result.segkit for _, result in filled.done)
-    commits = dict.fromkeys(short(commit) for _, result in filled.done for commit in result.commits)
-    if programs:
-        text += f" segkit {', '.join(programs)}" + (f", commit {', '.join(commits)}" if commits else "") + "."
-    return text
-
-
-def short(commit: str) -> str:
-    """The first ten digits; `+` where the tree was changed."""
-    return commit[:10] + "+" * commit.endswith("+")
-
-
 def _groups(filled: Filled) -> Iterator[tuple[str | None, list[str]]]:
     """Neighboring rows of one group under its name."""
     for group, rows in groupby(filled.table.spec.rows.items(), key=lambda entry: entry[1].group):
@@ -234,7 +110,7 @@ def _numbers(filled: Filled, block: Block, row: str, style: Style) -> list[str]:
 
 def _pipe_table(filled: Filled, block: Block) -> Iterator[str]:
     spec, text = filled.table.spec, MARKDOWN.escape
-    columns = [f"{percent(fraction)}: {heading(metric)}" for fraction in spec.fractions for metric in spec.metrics]
+    columns = [text(f"{percent(fraction)}: {heading(metric)}") for fraction in spec.fractions for metric in spec.metrics]
     yield _piped(["", *columns])
     yield "|---|" + "---:|" * len(columns)
     for group, rows in _groups(filled):
@@ -266,13 +142,5 @@ def _tabular(filled: Filled, block: Block) -> Iterator[str]:
     yield "\\end{tabular}"
 
 
-_MD = str.maketrans({"|": "\\|", "*": "\\*", "\n": " "})
-_TEX = str.maketrans(
-    {
-        "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}",
-        "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
-        "±": "$\\pm$", "†": "$\\dagger$", "\n": " ",
-    }
-)  # fmt: skip
-MARKDOWN = Style(lambda text: text.translate(_MD), lambda number: f"**{number}**", "-", "±", "\\*", UNVERIFIED)
-LATEX = Style(lambda text: text.translate(_TEX), lambda number: f"\\textbf{{{number}}}", "$-$", "$\\pm$", "$^{*}$", "$^{\\dagger}$")
+MARKDOWN = Style(in_markdown, lambda number: f"**{number}**", "-", "±", "\\*", UNVERIFIED)
+LATEX = Style(in_latex, lambda number: f"\\textbf{{{number}}}", "$-$", "$\\pm$", "$^{*}$", "$^{\\dagger}$")

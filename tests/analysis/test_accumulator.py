@@ -61,10 +61,11 @@ def test_cases_together_are_one_pass_over_all_voxels():
 
 
 def test_chunks_do_not_matter():
-    features, key = case(0, CHUNK + 9)
+    n = CHUNK // D + 9
+    features, key = case(0, n)
     kept = Accumulator.of("large", features, key, WEIGHTS, K, RESERVOIR)
     exact = features.astype(np.float64)
-    assert kept.moments.count == CHUNK + 9
+    assert kept.moments.count == n
     np.testing.assert_allclose(kept.moments.mean, exact.mean(axis=0), rtol=1e-10, atol=1e-13)
     np.testing.assert_allclose(kept.moments.variance, exact.var(axis=0, ddof=1), rtol=1e-11)
     np.testing.assert_array_equal(kept.leads, [leading(exact * weight, K).sum(axis=0) for weight in WEIGHTS])

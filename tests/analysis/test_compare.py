@@ -1,6 +1,7 @@
 """Methods compared: plain values by hand, seeds averaged, and runs read, named, grouped and refused."""
 
 import csv
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from segkit.config.errors import InputError
 from segkit.engine.evaluate import Row, read_scores, write_scores
 from segkit.statistics.correction import holm
 from segkit.statistics.paired import compare_pairs
+from segkit.statistics.seeds import seeds_p
 
 RECIPE = """\
 dataset:
@@ -55,13 +57,13 @@ UNET = ("model: deepmedic_tiny", "model: unet3d")
 
 def test_every_method_is_compared_with_the_first_one():
     third = {"a": 0.4, "b": 0.5, "c": 0.6}
-    lines = compare({"one": dice(A), "two": dice(B), "three": dice(third)})
+    lines = compare({"one": [dice(A)], "two": [dice(B)], "three": [dice(third)]})
     assert [(line.structure, line.metric, line.method) for line in lines] == [("core", "dice", "two"), ("core", "dice", "three")]
     assert [line.paired for line in lines] == [compare_pairs(list(A.values()), list(each.values())) for each in (B, third)]
 
 
 def test_values_are_paired_by_case_whatever_their_order():
-    (line,) = compare({"one": dice(A), "two": dice(dict(reversed(B.items())))})
+    (line,) = compare({"one": [dice(A)], "two": [dice(dict(reversed(B.items())))]})
     assert line.paired == compare_pairs(list(A.values()), list(B.values()))
 
 
@@ -76,7 +78,7 @@ def test_holm_goes_over_methods_and_classes_of_one_metric():
         return dice(better(core)) | dice(better(edema), "edema") | {("core", "hd95"): better(hd95)}
 
     reference = dice(base) | dice(base, "edema") | {("core", "hd95"): base}
-    lines = compare({"ce": reference, "iou": method(8, 7, 6), "margin": method(5, 4, 3)})
+    lines = compare({"ce": [reference], "iou": [method(8, 7, 6)], "margin": [method(5, 4, 3)]})
     for metric, count in (("dice", 4), ("hd95", 2)):
         found = [line for line in lines if line.metric == metric]
         assert len(found) == count
@@ -85,15 +87,55 @@ def test_holm_goes_over_methods_and_classes_of_one_metric():
 
 
 def test_only_what_all_methods_have_is_compared():
-    lines = compare({"one": dice(A) | dice(A, "edema"), "two": dice(B) | dice(B, "whole")})
+    lines = compare({"one": [dice(A) | dice(A, "edema")], "two": [dice(B) | dice(B, "whole")]})
     assert [line.structure for line in lines] == ["core"]
 
 
 def test_plain_values_of_other_cases_or_of_one_method_are_refused():
     with pytest.raises(ValueError, match="core dice: two has other cases than one"):
-        compare({"one": dice(A), "two": dice({"a": 0.5})})
+        compare({"one": [dice(A)], "two": [dice({"a": 0.5})]})
     with pytest.raises(ValueError, match="at least two methods"):
-        compare({"one": dice(A)})
+        compare({"one": [dice(A)]})
+
+
+def seeds_of(*differences: float) -> list[dict]:
+    """Seeds that are better than A by so much in every case, in two classes; in the second one twice as much."""
+    return [
+        dice({case: value + by for case, value in A.items()}) | dice({case: value + 2 * by for case, value in A.items()}, "edema")
+        for by in differences
+    ]
+
+
+def test_methods_of_several_seeds_are_also_compared_over_seeds():
+    reference, better, worse = seeds_of(0, 0.01, 0.02), seeds_of(0.05, 0.06), seeds_of(-0.1, -0.11, -0.12)
+    lines = compare({"ce": reference, "iou": better, "margin": worse})
+    values = {name: [list(seed["core", "dice"].values()) for seed in seeds] for name, seeds in (("iou", better), ("margin", worse))}
+    own = [list(seed["core", "dice"].values()) for seed in reference]
+    assert [(line.structure, line.p_seeds) for line in lines if line.structure == "core"] == [
+        ("core", seeds_p(own, values["iou"])),
+        ("core", seeds_p(own, values["margin"])),
+    ]
+    assert lines[0].p_seeds < 0.05
+    assert lines[2].p_seeds == pytest.approx(lines[0].p_seeds)  # the other class differs by twice as much, and varies by twice as much
+
+
+def test_holm_goes_over_the_same_lines_for_p_over_seeds():
+    lines = compare(
+        {"ce": seeds_of(0, 0.01, 0.02), "iou": seeds_of(0.05, 0.06), "margin": seeds_of(-0.1, -0.11, -0.12), "one": seeds_of(0.3)}
+    )
+    assert [line.p_seeds_holm for line in lines] == holm([line.p_seeds for line in lines])
+    assert [line.p_seeds for line in lines if line.method == "one"] == [None, None]
+    assert min(line.p_seeds_holm for line in lines if line.method != "one") == 4 * min(
+        line.p_seeds for line in lines if line.method != "one"
+    )
+
+
+def test_seeds_are_compared_on_the_cases_that_all_seeds_of_both_have():
+    reference, other = seeds_of(0, 0.01), seeds_of(0.05, 0.08)
+    other[1]["core", "dice"]["b"] = None
+    line, _ = compare({"ce": reference, "iou": other})
+    assert line.paired.n == 2
+    assert line.p_seeds == pytest.approx(seeds_p([(0.5, 0.7), (0.51, 0.71)], [(0.55, 0.75), (0.58, 0.78)]))
 
 
 def test_the_mean_over_seeds_is_taken_within_each_case():
@@ -133,13 +175,52 @@ def test_a_case_without_a_value_in_one_seed_has_none_and_is_counted(tmp_path):
     "change",
     [
         ("patch_shape: [9, 9, 9]", "patch_shape: [9, 9, 9], residence: disk"),
-        ("train: {steps: 3}", "train: {steps: 3, checkpoint_minutes: 1, checkpoint_every: 7}"),
+        ("train: {steps: 3}", "train: {steps: 3, checkpoint_minutes: 1}"),
+        ("train: {steps: 3}", "train: {steps: 3, checkpoint_every: 7}"),
+        ("train: {steps: 3}", "train: {steps: 3, monitor: {every: 2}}"),
+        ("train: {steps: 3}", "train: {steps: 3, deterministic: true}"),
         ("sampling:", "preprocess: {store: elsewhere}\nsampling:"),
+        ("root: /scans", "root: /moved"),
+        ("evaluate: {", "evaluate: {metrics: [dice], "),
     ],
 )
-def test_how_a_run_was_carried_out_makes_no_method(tmp_path, change):
+def test_where_and_how_a_run_was_carried_out_makes_no_method(tmp_path, change):
     one = Scored.of(run(tmp_path / "one", dice(A)))
     assert Scored.of(run(tmp_path / "two", dice(A), change, seed=5)).experiment() == one.experiment()
+
+
+def test_where_a_split_file_lies_makes_no_method_but_a_split_of_another_form_does(tmp_path):
+    one, moved, drawn = (
+        Scored.of(run(tmp_path / name, dice(A), ("split: {test: 1, seed: 3}", f"split: {split}")))
+        for name, split in (("one", "{file: /one.json}"), ("moved", "{file: /moved.json}"), ("drawn", "{test: 1}"))
+    )
+    assert one.experiment() == moved.experiment() != drawn.experiment()
+
+
+def noting(folder: Path, training: str, validation: str = "") -> Path:
+    """The run with cases in its provenance, each of one letter."""
+    (folder / "provenance.json").write_text(json.dumps({"cases": {"training": [*training], "validation": [*validation]}}))
+    return folder
+
+
+def test_runs_of_moved_data_are_seeds_of_one_method(tmp_path):
+    runs = [
+        noting(run(tmp_path / "ce_0", dice(A)), "xyz"),
+        noting(run(tmp_path / "ce_1", dice(A), ("root: /scans", "root: /moved"), seed=1), "zyx"),
+        noting(run(tmp_path / "iou", dice(B), IOU), "xyz"),
+    ]
+    assert [len(method.seeds) for method in compare_runs(runs).methods] == [2, 1]
+
+
+@pytest.mark.parametrize("cases", [("xy", "v"), ("wxyz", "v"), ("xyz", "")])
+def test_runs_that_were_trained_or_validated_on_other_cases_are_other_methods(tmp_path, cases):
+    runs = [noting(run(tmp_path / "all", dice(A)), "xyz", "v"), noting(run(tmp_path / "others", dice(B)), *cases)]
+    assert [method.name for method in compare_runs(runs).methods] == ["all", "others"]
+
+
+def test_a_run_that_does_not_note_its_cases_is_taken_by_its_recipe(tmp_path):
+    runs = [noting(run(tmp_path / "ce_0", dice(A)), "xyz"), run(tmp_path / "ce_1", dice(A), seed=1), run(tmp_path / "iou", dice(B), IOU)]
+    assert [len(method.seeds) for method in compare_runs(runs).methods] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +229,9 @@ def test_how_a_run_was_carried_out_makes_no_method(tmp_path, change):
         IOU,
         ("steps: 3", "steps: 4"),
         ("seed: 3", "seed: 4"),  # of the split
-        ("root: /scans", "root: /other_scans"),
+        ("evaluate: {", "evaluate: {convention: brats, "),
+        ("train: {steps: 3}", "train: {steps: 3, validate_every: 2}"),
+        ("train: {steps: 3}", "train: {steps: 3, precision: bf16}"),
         ("name: brats", "name: brats, train_fraction: 0.5"),
         ("evaluate: {", "infer: {mirror: false, overlap: 0.25}\nevaluate: {"),
     ],
@@ -253,7 +336,7 @@ def test_one_method_is_nothing_to_compare(tmp_path):
     assert refused(runs) == (
         "SK-A054: only one method\n"
         f"  where:    {runs[0]}, {runs[1]}\n"
-        "  expected: runs whose recipes differ in more than their seed\n"
+        "  expected: runs whose recipes differ in more than their seed and where their data lie\n"
         "  remedy:   name a run of another method too"
     )
     assert refused(runs[:1]).startswith("SK-A054")
@@ -264,7 +347,7 @@ def test_a_seed_is_not_counted_twice(tmp_path):
     assert refused(runs) == (
         "SK-A053: two runs of one method have the same seed\n"
         f"  where:    {runs[0]}, {runs[1]}\n"
-        "  got:      the same recipe, train.seed 0 in both\n"
+        "  got:      recipes that differ in nothing that makes a method, train.seed 0 in both\n"
         "  remedy:   name one of them"
     )
 
@@ -330,7 +413,7 @@ def test_the_file_holds_a_line_a_comparison_with_all_digits(tmp_path):
         "class": "core", "metric": "dice", "unit": "", "reference": "ce", "method": "iou", "n": "3", "dropped": "0",
         "mean_reference": str(pair.mean_a), "mean_method": str(pair.mean_b), "difference": str(pair.difference),
         "low": str(pair.interval.low), "high": str(pair.interval.high), "test": "sign-flip", "p": "0.5", "p_holm": "0.5",
-        "effect": "1.0", "higher": "2", "ties": "1", "lower": "0",
+        "p_seeds": "", "p_seeds_holm": "", "effect": "1.0", "higher": "2", "ties": "1", "lower": "0",
     }  # fmt: skip
     assert (second["unit"], second["n"], second["dropped"], second["difference"]) == ("mm", "1", "2", "0.0")
-    assert {second[name] for name in ("low", "high", "test", "p", "p_holm", "effect")} == {""}
+    assert {second[name] for name in ("low", "high", "test", "p", "p_holm", "p_seeds", "p_seeds_holm", "effect")} == {""}

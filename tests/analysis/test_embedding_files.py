@@ -13,7 +13,9 @@ from segkit.analysis.observe import Voxels
 
 D = 8
 FILES = ["embeddings.npz", "embeddings.csv", "embeddings_channels.csv", *(f"embeddings_{stem}.png" for stem in FIGURES)]
-HEADER = "class,split,group,weights,n,cases,n_used50,n_used90,H,PR,n_equal,H_equal,PR_equal,share_K,J,J_chance,r,ci_lo,ci_hi,gap,recall"
+HEADER = (
+    "class,split,group,weights,n,cases,n_most,n_used50,n_used90,H,PR,n_equal,H_equal,PR_equal,share_K,J,J_chance,r,ci_lo,ci_hi,gap,recall"
+)
 
 
 def seen(classes, training, test, present=None):
@@ -59,6 +61,7 @@ def test_there_is_a_line_a_class_split_group_and_reading(written, usual):
     cells = ("n", "cases", "n_used50", "H", "share_K", "J_chance", "r", "gap")
     assert tuple(float(row[cell]) for cell in cells) == numbers
     assert float(row["recall"]) == comparison.recall["test", 1]
+    assert {row["class"]: row["n_most"] for row in rows} == {"background": "20000", "edema": "200000", "core": "200000"}
     assert float(row["ci_lo"]) < match.ratio < float(row["ci_hi"])
 
 
@@ -102,6 +105,7 @@ def test_arrays_hold_what_the_tables_are_made_from(written, usual):
         "test_case_voxels": (3, 3, 3),
         "test_case_means": (3, 3, 3, D),
         "classes": (3,),
+        "most": (3,),
         "magnitude": (2, 2, 3, 3, D),
         "frequency": (2, 2, 3, 3, D),
         "shift": (2, 3, 3, D),
@@ -126,6 +130,7 @@ def test_pictures_say_what_they_were_made_from(usual):
         text = figure.get_supxlabel()
         assert "4 training cases, 3 test cases; K = 2 of D = 8 channels, chance level K / D = 0.25" in text
         assert "channel indices mean nothing in another network" in text
+        assert "at most 20,000 voxels of background and 200,000 of another class count in a case" in text
         whiskers = [container for axes in figure.axes for container in axes.containers if hasattr(container, "has_yerr")]
         assert bool(whiskers) == ("95 % CI by bootstrap over cases" in text)
         assert figure.get_suptitle().startswith(r"run \$1\$: ")

@@ -1,5 +1,7 @@
 """Class embeddings: they add up to logits, every voxel counts once, samples are bounded and fair, failed cases leave nothing."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,45 @@ def test_a_case_counts_its_background_and_foreground_up_to_a_limit():
         lowest = features[label == index][np.argsort(key[label == index])[:limit]].astype(np.float32)
         assert kept.moments.count == limit
         np.testing.assert_allclose(kept.moments.mean, lowest.mean(axis=0, dtype=np.float64), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("classes", "channels", "most"),
+    [
+        (3, 32, (20_000, 200_000, 200_000)),
+        (2, 250, (20_000, 134_217)),  # 2^28 / (4 * 2 * 250)
+        (14, 250, (19_173,) * 14),  # 2^28 / (4 * 14 * 250), also of the background
+    ],
+)
+def test_fewer_voxels_count_where_features_are_wide(classes, channels, most):
+    assert embeddings(np.zeros((classes, channels)), np.zeros(classes)).most == most
+
+
+def test_wide_features_take_no_more_memory_than_they_may():
+    channels, parts, n = 1000, 60, 250  # 60 MB pass by
+    memory = 4 * 2 * channels * 100
+    weight = np.ones((2, channels), dtype=np.float32)
+    observer = embeddings(weight, BIAS, reservoir=10, memory=memory)
+    observer.begin("training", "a")
+    rng, seen = np.random.default_rng(0), []
+    tracemalloc.start()
+    for _ in range(parts):
+        key = rng.random(n)
+        label = (rng.random(n) < 0.5).astype(np.int64)
+        seen.append((key, label))
+        features = torch.from_numpy(key).float()[:, None].expand(n, channels)  # no memory of its own
+        observer.see(Voxels(torch.from_numpy(label), features, torch.zeros(n, 2), torch.from_numpy(key)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    observer.end()
+    # held: twice what counts; beside it the new part, and a copy of one class while it is cut
+    assert peak < 5 * memory < 4 * channels * n * parts / 10
+    key, label = map(np.concatenate, zip(*seen, strict=True))
+    for index in range(2):
+        kept = observer.population("training", "all", index)
+        lowest = np.sort(key[label == index])[:100].astype(np.float32)
+        assert kept.moments.count == observer.most[index] == 100
+        np.testing.assert_allclose(kept.moments.mean, np.full(channels, lowest.mean(dtype=np.float64)), rtol=1e-9)
 
 
 def test_cases_share_the_reservoir_by_voxels_that_count_not_by_their_size():

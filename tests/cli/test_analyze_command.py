@@ -261,6 +261,9 @@ MORE = "SK-C062: logits of a model not trained here need more options\n"
         (("--logits", "data", "--probabilities", "data", "--labels", "data", "--classes", "r.yaml", "--output", "out"), MORE),
         (("--labels", "data", "--classes", "r.yaml", "--output", "out"), MORE),
         (("--logits", "data", "--only", "progress"), "SK-C061: of a model not trained here only logits are known\n"),
+        (("--logits", "data", "--labels", "data", "--classes", "names.yaml", "--output", "out", "--device", "cpu"),
+            "SK-C067: a model not trained here is not computed, so no device is used\n  where:    --device\n"
+            "  expected: no --device beside --logits or --probabilities\n  got:      cpu\n"),
         (("--logits", "data", "--labels", "nowhere", "--classes", "names.yaml", "--output", "out"), "SK-E010: no such folder\n"),
         (("run", "run"), "SK-C064: a run is named twice\n  where:    segkit analyze\n  got:      run run\n"),
         (("run", "--output", "out"), "SK-C065: --output is for logits and performance of several runs together\n  where:    --output\n"

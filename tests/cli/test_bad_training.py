@@ -256,6 +256,10 @@ def test_a_technique_without_what_it_needs(overrides, mistake, refused):
         ("regularizers=[{name: large_margin, margin: 101}]", "regularizers[0].margin: expected number >= 0 and <= 100, got 101"),
         ("sampling.augment.asymmetric=true", "other_probability: expected a number < 1, since asymmetric augmentation with 1"),
         ("sampling.augment.other_probability=0.5", "other_probability: expected 1 without asymmetric: true, got 0.5"),
+        (
+            "sampling.augment={flip: [], asymmetric: true, other_probability: 0.5}",
+            "asymmetric: expected an augmentation to withhold from other patches, got none: all of them are off",
+        ),
         ("dataset.rare_classes=[tumr]", "tumr"),
     ],
 )

@@ -92,6 +92,54 @@ def test_the_table_and_what_stands_below_it(two):
     ]
 
 
+@pytest.fixture
+def four(scored) -> tuple[Path, ...]:
+    """Two seeds of two methods; the seeds of HD95 do not vary."""
+    distances = {HD95: (3.0, 4.0, 5.0, 6.0, 7.0, 8.0)}
+    return tuple(
+        scored(f"{name}_{seed}", {DICE: [value + seed / 64 for value in values]} | distances, seed=seed, **change)
+        for name, values, change in (("ce", CE[:6], {}), ("more", [value + 0.25 for value in CE[:6]], MORE_STEPS))
+        for seed in (0, 1)
+    )
+
+
+def test_methods_of_several_seeds_have_two_more_columns_and_that_is_explained(four, tmp_path):
+    lines = compare(*four, "--metric", "dice", "--metric", "hd95", "--output", "out.csv").stdout.splitlines()
+    # dice: the means of a method's seeds are 1/64 apart, v = 1/128^2; t^2 = (1/4)^2 / (2/128^2) = 512, f = 2, p = 1 - 1 / sqrt(1 + 2 / t^2)
+    assert [" ".join(line.split()) for line in lines[1:2] + lines[3:5]] == [
+        "class metric B n out mean A mean B B - A [low, high] p p Holm p seeds p seeds Holm effect h/t/l test",
+        "tumor dice more_0 6 0 0.508 0.758 +0.250 [+0.250, +0.250] 0.0312 0.0312 0.0019 0.0019 +1.00 6/0/0 sign-flip",
+        "tumor hd95 mm more_0 6 0 5.50 5.50 +0.00 [+0.00, +0.00] 1.0000 1.0000 - - +0.00 0/6/0 sign-flip",
+    ]
+    said = "\n".join(lines)
+    assert (
+        "p Holm: corrected for all classes and methods of a metric\n"
+        "p seeds, p seeds Holm: Welch's t-test of the means of the seeds, each over the n cases; and corrected as p Holm is\n"
+        "  p speaks of other cases, p seeds of other seeds: a difference between methods needs both below 0.05 after correction\n"
+        "  2 or 3 seeds show only differences well beyond their scatter: a large p seeds is no proof of equality\n"
+        "  -: one seed, no case with a value in all seeds, or seeds of A and of B that do not vary: there is no such test\n"
+        "effect: "
+    ) in said
+    assert "caution: a method has one seed" not in said
+    with (tmp_path / "out.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert float(first["p_seeds"]) == float(first["p_seeds_holm"]) == pytest.approx(1 - (1 + 2 / 512) ** -0.5)
+    assert (second["p_seeds"], second["p_seeds_holm"]) == ("", "")
+
+
+def test_no_more_is_said_of_seeds_than_applies(four, scored):
+    more = [scored(f"{name}_{seed}", {DICE: [value + 0.01 * seed**2 + by for value in CE[:6]]}, seed=seed, **change)
+            for name, by, change in (("ce", 0, {}), ("more", 0.25, MORE_STEPS)) for seed in range(2, 4)]  # fmt: skip
+    said = compare(*four, *more, "--metric", "dice").stdout
+    assert "p seeds, p seeds Holm: " in said
+    assert "no proof of equality" not in said
+    assert "there is no such test" not in said
+
+
+def test_without_a_second_seed_of_two_methods_nothing_is_said_of_a_test_over_seeds(two):
+    assert "p seeds" not in compare(*two).stdout
+
+
 def test_the_columns_stand_under_one_another(two):
     lines = compare(*two, "--metric", "dice", "--metric", "hd95").stdout.splitlines()
     table = lines[1:2] + lines[3:5]
@@ -101,14 +149,14 @@ def test_the_columns_stand_under_one_another(two):
 
 
 def test_many_cases_are_tested_by_ranks_and_the_tests_that_were_taken_are_explained(scored):
-    values = [(index * 37 % 41) / 64 for index in range(30)]
+    values = [(index * 37 % 61) / 64 for index in range(60)]
     ranks = [value + (1 if index % 3 else -1) * (index + 1) / 1024 for index, value in enumerate(values)]
-    tied = [value + (1 if index % 3 else -1) / 64 for index, value in enumerate(values)]
+    few = [value + (1 if index % 3 else -1) / 64 * (index < 30) for index, value in enumerate(values)]
     one = scored("one", {DICE: values, ("tumor", "precision"): values})
-    two = scored("two", {DICE: ranks, ("tumor", "precision"): tied}, **MORE_STEPS)
+    two = scored("two", {DICE: ranks, ("tumor", "precision"): few}, **MORE_STEPS)
     said = compare(one, two).stdout
-    assert "  signed-rank: Wilcoxon's test, exact; for 13 to 50 differences without ties\n" in said
-    assert "  signed-rank, normal: Wilcoxon's test by its normal approximation; for ties, or more than 50 differences\n" in said
+    assert "  signed-rank: Wilcoxon's test, exact, with ties too; for 13 to 50 differences other than 0\n" in said
+    assert "  signed-rank, normal: Wilcoxon's test by its normal approximation; for more than 50 differences other than 0\n" in said
     assert "sign-flip" not in said
     assert "mm:" not in said
     assert "fewer than" not in said

@@ -12,7 +12,7 @@ import pytest
 SHELVES = {
     "datasets": {"brats", "btcv", "files", "msd", "nnunet", "phantom"},
     "losses": {"cross_entropy", "dice", "f_beta", "focal", "focal_dice", "generalized_dice", "iou", "top_k", "tversky"},
-    "metrics": {"dice", "sensitivity", "precision", "hd95", "assd", "nsd"},
+    "metrics": {"dice", "sensitivity", "precision", "hd95", "assd", "nsd", "specificity"},
     "models": {"deepmedic", "deepmedic_basic", "deepmedic_tiny", "deepmedic_wide", "monai", "unet3d"},
     "optimizers": {"adamw", "rmsprop", "sgd"},
     "regularizers": {"adversarial", "feature_weakening", "large_margin", "logit_adjustment", "mixup"},

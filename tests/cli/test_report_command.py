@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from segkit.cli import report
+from segkit.report.size import volume_of
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_the_page_lies_in_the_run_and_its_size_is_told(scored, report_of):
     status, out, err = report_of(scored)
     assert (status, err) == (0, "")
     page = (scored / "report.html").read_text(encoding="utf-8")
-    assert out.splitlines()[-1] == f"report: {scored}/report.html ({len(page.encode()) / 1e6:.1f} MB)"
+    assert out.splitlines()[-1] == f"report: {scored}/report.html ({volume_of(page)})"
     assert page.count('class="plane"') == 3
     assert "<strong>deepmedic_tiny</strong>" in page
 

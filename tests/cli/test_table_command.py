@@ -1,5 +1,6 @@
 """`segkit table`: an empty table, the work to fill it, interruptions, and the table that is the same in the end."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -144,6 +146,42 @@ def test_a_missing_result_is_made_again_and_nothing_else(call):
     assert {path.relative_to(gone).name for path in again} <= {"result.json", "scores.csv", "summary.json", "predictions.json", "log.jsonl"}
 
 
+def test_data_that_changed_are_told_and_their_items_made_anew(call, place):
+    Path("table.yaml").write_text(SPEC.replace("[0.34, 1.0]", "[1.0]"))
+    before = call("table.yaml", "--run")
+    (record,) = Path("runs/tables/table").glob("plain_*/data.json")
+    name = next(name for name in json.loads(record.read_text()) if name.startswith("test/") and name.endswith("/label"))
+    scan = place / f"data/{name.split('/')[1]}/{name.split('/')[1]}_seg.nii.gz"
+    place.edit(scan, np.zeros_like)
+    shown = call("table.yaml")
+    assert shown.status == 1
+    assert shown.err.splitlines() == [
+        "SK-B040: 2 of 2 items are out of date, since their data have changed; they are not in the table",
+        "  where:    runs/tables/table",
+        f"  got:      plain, 100 %, seed 0 ({name} is another); focal, 100 %, seed 0 ({name} is another)",
+        "  remedy:   segkit table table.yaml --run  (what was made from the old data is kept in the item's folder, as outdated_N)",
+    ]
+    assert shown.out.count("| - | - | - |") == 2 * 6
+    anew = call("table.yaml", "--run")
+    assert anew.status == 0
+    assert anew.err.splitlines()[0].startswith(f"plain, 100 %, seed 0: {name} is another: made anew; what was made before is kept in runs/")
+    assert "0 of 2 items are done" in anew.err
+    assert "| - |" not in anew.out
+    assert anew.out != before.out
+    assert len(list(Path("runs/tables/table").glob("*/outdated_1/result.json"))) == 2
+    assert call("table.yaml") == Said(0, anew.out, "")
+
+
+def test_data_that_were_moved_are_found_and_those_that_are_gone_are_said_to_be_unchecked(call):
+    Path("table.yaml").write_text(SPEC.replace("[0.34, 1.0]", "[1.0]"))
+    before = call("table.yaml", "--run")
+    Path("data").rename("elsewhere")
+    assert call("table.yaml", "dataset.root=elsewhere") == Said(0, before.out, "")
+    gone = call("table.yaml")
+    assert (gone.status, gone.out) == (0, before.out)
+    assert gone.err == f"the data of 2 of 2 items could not be checked: {Path.cwd()}/data is not there\n"
+
+
 def test_another_recipe_is_another_item_and_the_old_one_stays(call):
     whole = call("table.yaml", "--run")
     text = Path("table.yaml").read_text()
@@ -199,6 +237,33 @@ def test_csv_and_latex_are_the_same_table(call):
     assert sheet.out.startswith("row,fraction,split,largest_component,class,metric,unit,mean,std,seeds,cases,left_out,")
     assert len(sheet.out.splitlines()) == 1 + 2 * 2 * 3 * 6  # rows, shares, metrics; three splits, twice
     assert tex.out.count("\\begin{tabular}{lrrrrrr}") == 6
+
+
+def test_items_of_a_table_can_be_compared_and_reported_by_their_folders_or_their_runs(call, segkit):
+    Path("table.yaml").write_text(SPEC.replace("[0.34, 1.0]", "[1.0]"))
+    call("table.yaml", "--run")
+    (plain,), (focal,) = (sorted(Path("runs/tables/table").glob(f"{row}_1_0_*")) for row in ("plain", "focal"))
+    by_item, by_run = segkit("compare", plain, focal), segkit("compare", plain / "run", focal / "run")
+    assert (by_item.status, by_item.err, by_run.status, by_run.err) == (0, "", 0, "")
+    lines = by_item.out.splitlines()
+    assert [line.split()[:4] for line in lines if line.startswith("tumor")] == [
+        ["tumor", metric, focal.name, "2"] for metric in ("dice", "sensitivity", "precision")
+    ]
+    assert f"A, the reference: {plain.name} ({plain})" in lines
+    assert f"A, the reference: {plain.name}/run ({plain}/run)" in by_run.out.splitlines()
+    said = segkit("report", focal)
+    assert (said.status, said.err) == (0, "")
+    page = (focal / "run/report.html").read_text(encoding="utf-8")
+    assert f"<h1>{focal.name}</h1>" in page
+    assert page.count('class="plane"') == 6  # two test cases, the worst and the best, in three planes
+    assert "2 of the 2 test cases" in page
+    assert segkit("report", focal / "run", "--output", "again.html").status == 0
+    assert f"<h1>{focal.name}</h1>" in Path("again.html").read_text(encoding="utf-8")
+    (focal / "result.json").unlink()
+    for refused in (segkit("compare", plain, focal), segkit("compare", plain, focal / "run"), segkit("report", focal)):
+        assert (refused.status, refused.out) == (2, "")
+        assert refused.err.startswith("SK-E040: this item of a table is not finished\n")
+    assert segkit("report", focal / "run").status == 0  # a training under way has a page
 
 
 def test_a_mistake_in_the_table_ends_with_2(call):

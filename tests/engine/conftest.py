@@ -1,5 +1,9 @@
 """A tiny experiment: phantom scans, the smallest networks, a handful of steps."""
 
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,12 +44,38 @@ def tiny_yaml(tiny_root, tmp_path) -> str:
     return TINY.format(root=tiny_root, store=tmp_path / "store")
 
 
-@pytest.fixture
-def tiny(tiny_yaml):
-    """Makes the tiny recipe with values set on top."""
+@pytest.fixture(scope="session")
+def torchrun():
+    """`torchrun("train", folder)` is `together.py train folder` in two processes with a thread each. None of them is left behind."""
 
-    def make(**values) -> Recipe:
-        document = loads(tiny_yaml, "tiny.yaml")
+    def started(*arguments: object) -> subprocess.CompletedProcess:
+        script = Path(__file__).with_name("together.py")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script), "--"]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen([*command, *map(str, arguments)], env=os.environ | {"OMP_NUM_THREADS": "1"}, **streams) as process:
+            try:
+                out, error = process.communicate(timeout=400)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # torchrun ends those it has started
+                out, error = process.communicate()
+                pytest.fail(f"the processes have not ended:\n{out}\n{error}")
+        return subprocess.CompletedProcess(command, process.returncode, out, error)
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def tiny_with(tiny_root):
+    """Makes the tiny recipe with a store and values set on top."""
+
+    def make(store: Path, **values) -> Recipe:
+        document = loads(TINY.format(root=tiny_root, store=store), "tiny.yaml")
         return resolve(apply_values(document, {key.replace("__", "."): value for key, value in values.items()}))
 
     return make
+
+
+@pytest.fixture
+def tiny(tiny_with, tmp_path):
+    """Makes the tiny recipe with values set on top."""
+    return partial(tiny_with, tmp_path / "store")

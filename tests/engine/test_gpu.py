@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from segkit.config.parse import dump
 from segkit.engine.bench import bench
 from segkit.engine.cohort import gather, make_loader
 from segkit.engine.console import Console
@@ -70,6 +71,19 @@ def test_a_step_never_waits_for_the_device(tiny, values, precision):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(torch.isfinite(value) for value in terms.values())
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_processes_with_a_device_each_train_what_one_trains(tiny, tmp_path, torchrun):
+    recipe = tiny(regularizers=["mixup"], train__batch_size=4, train__steps=4, train__validate_every=None, train__monitor={"every": 4})
+    tmp_path.joinpath("r.yml").write_text(dump(recipe), encoding="utf-8")
+    alone, together = Run(tmp_path / "alone"), Run(tmp_path / "together")
+    train(recipe, alone, device_name="cuda", console=QUIET)
+    done = torchrun("call", tmp_path, "train", tmp_path / "r.yml", f"--run={together.path}", "--device", "cuda")
+    assert done.returncode == 0, done.stderr
+    losses, expected = ([record["loss"] for record in run.records() if record["event"] == "step"] for run in (together, alone))
+    assert losses == pytest.approx(expected, rel=1e-3)
+    assert next(together.windows())["n"] == next(alone.windows())["n"]
 
 
 def test_the_bench_measures_a_backward_pass_on_the_device(tiny):

@@ -13,6 +13,7 @@ import torch
 
 from segkit.config.errors import InputError, WorkError
 from segkit.engine.console import Console
+from segkit.engine.interruption import Interrupted
 from segkit.engine.progress import Progress, save
 from segkit.engine.run import Run
 from segkit.engine.train import train
@@ -177,6 +178,31 @@ def test_resuming_a_finished_run_changes_nothing(tiny, tmp_path):
     weights = run.weights.read_bytes()
     trained(tiny(), tmp_path, resumed=True)
     assert run.weights.read_bytes() == weights
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_last_step_is_told_to_the_caller_after_the_run_is_complete(tiny, tmp_path, monkeypatch, number, status):
+    from segkit.engine import train as module
+
+    def signaled(progress, *arguments):
+        if progress.step == 5:
+            signal.raise_signal(number)
+        return step(progress, *arguments)
+
+    step = module.step
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "step", signaled)
+        with pytest.raises(Interrupted) as stop:
+            trained(tiny(), tmp_path)
+    assert stop.value.exit_status == status
+    assert stop.value.block().splitlines() == [
+        "SK-T040: stopped after step 6, the last one; the run is complete",
+        f"  where:    {tmp_path}/run",
+    ]
+    run, undisturbed = Run(tmp_path / "run"), trained(tiny(), tmp_path / "other")
+    assert steps_of(run) == steps_of(undisturbed)
+    assert run.weights.read_bytes() == undisturbed.weights.read_bytes()
+    assert [record["event"] for record in run.records()][-1] == "end"
 
 
 def test_a_run_folder_in_use_is_refused(tiny, tmp_path):

@@ -229,9 +229,10 @@ def test_a_checkpoint_holds_how_far_the_annealing_is():
     [
         ({"anneal": [0.1, 0.5]}, "anneal: expected class_weights beside it, got none"),
         ({"anneal": [0.5, 0.1], "class_weights": "inverse_frequency"}, "anneal: expected the first share <= the last, got [0.5, 0.1]"),
+        ({"class_weights": [0, 0]}, "class_weights: expected at least one weight > 0, got none: the loss would always be 0"),
     ],
 )
-def test_an_annealing_that_leads_nowhere_is_refused(fields, message):
+def test_settings_that_lead_nowhere_are_refused(fields, message):
     with pytest.raises(ValidationError) as error:
         losses.build({"name": "cross_entropy", **fields})
     assert f"Value error, {message} [" in str(error.value)

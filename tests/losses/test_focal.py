@@ -8,7 +8,7 @@ from monai.losses import FocalLoss
 from pydantic import ValidationError
 
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.losses.focal import LEAST, Focal, discount
+from segkit.losses.focal import Focal, pull_and_slope
 
 GAMMAS = pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 4.0])
 CLASSES = pytest.mark.parametrize("classes", [2, 4])
@@ -105,19 +105,33 @@ def test_the_discount_is_differentiated(gamma, draw):
 
 
 @CLASSES
-@GAMMAS
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
 @pytest.mark.parametrize("asymmetric", [True, False])
-def test_the_slope_written_out_is_autograds(classes, gamma, asymmetric, draw):
+def test_first_and_second_derivatives_are_those_of_the_value_for_logits_and_target(classes, gamma, asymmetric, draw):
     logits, target, rare = draw(classes, dtype=torch.float64)
-    logits = 8 * logits
-    assert (logits.softmax(1) > 1 - LEAST).any()  # where the discount is held
+    logits = logits[:, :, :2, :1, :1].clone().requires_grad_()
+    target = (0.8 * target + 0.1)[:, :, :2, :1, :1].clone().requires_grad_()
 
-    def step_by_step(logits, target, rare):
-        logp = logits.log_softmax(1)
-        return -(target * logp * discount(logp, gamma, rare if asymmetric else None)).sum(1).mean()
+    def loss(logits, target):
+        return Focal(gamma=gamma, asymmetric=asymmetric)(logits, target, rare)
 
-    written_out = value_and_gradient(Focal(gamma=gamma, asymmetric=asymmetric), logits, target, rare)
-    torch.testing.assert_close(written_out, value_and_gradient(step_by_step, logits, target, rare))
+    assert torch.autograd.gradcheck(loss, (logits, target))
+    assert torch.autograd.gradgradcheck(loss, (logits, target))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "spared", "factor", "bend"),
+    [
+        (1e-3, False, 1e-3**0.5, 1 - 0.5 * (1 - 1e-3) * math.log1p(-1e-3) / 1e-3),
+        (1e-3, True, 1.0, 1.0),
+        (1e-7, False, 1e-6**0.5, 1.0),  # 1 - p is held at 1e-6, so the discount no longer changes
+    ],
+)
+def test_the_discount_and_the_slope_by_hand_for_a_share_of_1_minus_p(wrong, spared, factor, bend):
+    logp = torch.full((1, 1, 1, 1, 1), math.log1p(-wrong), dtype=torch.float64)
+    pull, slope = pull_and_slope(logp, torch.full_like(logp, 0.25), 0.5, torch.tensor([spared]))
+    assert pull.item() == pytest.approx(0.25 * factor, rel=1e-6)
+    assert slope.item() == pytest.approx(0.25 * factor * bend, rel=1e-6)
 
 
 def test_soft_targets_enter_as_fractions(draw):

@@ -5,8 +5,9 @@ import pytest
 
 from segkit.metrics.base import CONVENTIONS, Pair, metrics
 
-NAMES = ("dice", "sensitivity", "precision", "hd95", "assd", "nsd")
+NAMES = ("dice", "sensitivity", "precision", "hd95", "assd", "nsd", "specificity")
 FULL, EMPTY = np.ones((2, 2, 2), dtype=bool), np.zeros((2, 2, 2), dtype=bool)
+VOXELS = 240 * 240 * 155
 DIAGONAL = pytest.approx(373.13, abs=0.005)  # mm, of 240 x 240 x 155 voxels of 1 mm
 
 
@@ -18,9 +19,9 @@ def row(convention, prediction, label):
 @pytest.mark.parametrize(
     ("prediction", "label", "expected"),
     [
-        (EMPTY, EMPTY, (None, None, None, None, None, None)),
-        (EMPTY, FULL, (0, 0, None, None, None, 0)),
-        (FULL, EMPTY, (0, None, 0, None, None, 0)),
+        (EMPTY, EMPTY, (None, None, None, None, None, None, None)),
+        (EMPTY, FULL, (0, 0, None, None, None, 0, 1)),
+        (FULL, EMPTY, (0, None, 0, None, None, 0, 1 - 8 / VOXELS)),
     ],
     ids=["absent", "missed", "spurious"],
 )
@@ -31,9 +32,9 @@ def test_segkit_leaves_out_what_does_not_apply(prediction, label, expected):
 @pytest.mark.parametrize(
     ("prediction", "label", "expected"),
     [
-        (EMPTY, EMPTY, (1, 1, 1, 0, 0, 1)),
-        (EMPTY, FULL, (0, 0, 0, DIAGONAL, DIAGONAL, 0)),
-        (FULL, EMPTY, (0, 0, 0, DIAGONAL, DIAGONAL, 0)),
+        (EMPTY, EMPTY, (1, 1, 1, 0, 0, 1, 1)),
+        (EMPTY, FULL, (0, 0, 0, DIAGONAL, DIAGONAL, 0, 0)),
+        (FULL, EMPTY, (0, 0, 0, DIAGONAL, DIAGONAL, 0, 0)),
     ],
     ids=["absent", "missed", "spurious"],
 )
@@ -44,4 +45,4 @@ def test_brats_gives_every_case_a_value(prediction, label, expected):
 def test_the_conventions_agree_where_both_masks_hold_something():
     half = FULL.copy()
     half[0] = False
-    assert row("brats", half, FULL) == row("segkit", half, FULL) == pytest.approx((2 / 3, 0.5, 1, 1, 1 / 3, 1))
+    assert row("brats", half, FULL) == row("segkit", half, FULL) == pytest.approx((2 / 3, 0.5, 1, 1, 1 / 3, 1, 1))

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.metrics import compute_confusion_matrix_metric, compute_dice, get_confusion_matrix
 
-from segkit.metrics.base import Pair
-from segkit.metrics.overlap import Dice, Precision, Sensitivity
+from segkit.metrics.base import Pair, pairs
+from segkit.metrics.overlap import Dice, Precision, Sensitivity, Specificity
 
 ONE_MM = (1.0, 1.0, 1.0)
 
@@ -23,20 +23,37 @@ def random_pair(seed, density=0.3):
 
 
 def test_values_by_hand():
-    pair = rows("1110000", "0111110")  # TP 2, FP 1, FN 3
+    pair = rows("1110000", "0111110")  # TP 2, FP 1, FN 3, TN 1
     assert Dice()(pair) == pytest.approx(4 / 8)
     assert Sensitivity()(pair) == pytest.approx(2 / 5)
     assert Precision()(pair) == pytest.approx(2 / 3)
+    assert Specificity()(pair) == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize(
-    ("predicted", "labeled", "dice", "sensitivity", "precision"),
-    [("00", "00", None, None, None), ("00", "01", 0.0, 0.0, None), ("10", "00", 0.0, None, 0.0), ("10", "01", 0.0, 0.0, 0.0)],
-    ids=["absent", "missed", "spurious", "disjoint"],
+    ("predicted", "labeled", "dice", "sensitivity", "precision", "specificity"),
+    [
+        ("000", "000", None, None, None, None),
+        ("000", "001", 0.0, 0.0, None, 1.0),
+        ("100", "000", 0.0, None, 0.0, 2 / 3),
+        ("100", "001", 0.0, 0.0, 0.0, 1 / 2),
+        ("100", "111", 1 / 2, 1 / 3, 1.0, None),
+    ],
+    ids=["absent", "missed", "spurious", "disjoint", "everywhere"],
 )
-def test_empty_masks(predicted, labeled, dice, sensitivity, precision):
+def test_empty_and_full_masks(predicted, labeled, dice, sensitivity, precision, specificity):
     pair = rows(predicted, labeled)
-    assert (Dice()(pair), Sensitivity()(pair), Precision()(pair)) == (dice, sensitivity, precision)
+    assert (Dice()(pair), Sensitivity()(pair), Precision()(pair), Specificity()(pair)) == (dice, sensitivity, precision, specificity)
+
+
+def test_specificity_is_over_the_whole_image_but_for_ignored_voxels():
+    label = np.zeros((5, 4, 3), dtype=np.uint8)
+    prediction = label.copy()
+    label[0, 0, :2], prediction[0, 0, 1:] = 1, 1  # TP 1, FP 1, FN 1
+    label[4, 3], prediction[4, 3, 0] = 255, 1  # 3 ignored, whatever is predicted there
+    ((_, pair),) = pairs(prediction, label, {"tumor": (1,)}, ONE_MM)
+    assert pair.true_negatives == 60 - 3 - 3
+    assert Specificity()(pair) == pytest.approx(54 / 55)
 
 
 @settings(deadline=None, max_examples=30)
@@ -64,6 +81,7 @@ def test_monai_agrees(seed):
     assert Dice()(pair) == pytest.approx(compute_dice(prediction, label).item(), rel=1e-6)
     assert Sensitivity()(pair) == pytest.approx(compute_confusion_matrix_metric("sensitivity", counts).item(), rel=1e-6)
     assert Precision()(pair) == pytest.approx(compute_confusion_matrix_metric("precision", counts).item(), rel=1e-6)
+    assert Specificity()(pair) == pytest.approx(compute_confusion_matrix_metric("specificity", counts).item(), rel=1e-6)
 
 
 def test_simpleitk_agrees():

@@ -16,7 +16,9 @@ from torch.nn.functional import one_hot
 from segkit.config.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.regularizers.base import regularizers
-from segkit.regularizers.feature_weakening import Bank, FeatureWeakening, RunningFeatureWeakening, by_class, strengths
+from segkit.regularizers.feature_weakening import Bank, FeatureWeakening, RunningFeatureWeakening
+from segkit.regularizers.strength import strengths
+from segkit.regularizers.voxels import by_class
 
 LABELS, PARTNERS, GRADIENTS = ("soft", "keep"), ("uniform", "class_balanced", "other_class"), ("detach", "flow")
 RULES = [{"label": a, "partner": b, "partner_gradient": c} for a, b, c in product(LABELS, PARTNERS, GRADIENTS)]

@@ -15,9 +15,10 @@ from segkit.config.errors import InputError, WorkError
 from segkit.engine.console import Console
 from segkit.engine.run import Run
 from segkit.engine.weights import save_weights, stored_sha256
-from segkit.report import page as page_module
+from segkit.report import size
 from segkit.report.figures import PNG
-from segkit.report.page import examples, gather, number, render, strict_json, write_report
+from segkit.report.notation import number, strict_json
+from segkit.report.page import examples, gather, render, write_report
 
 EVIL = "<img src=x onerror=alert(1)>&\"'"
 
@@ -225,7 +226,7 @@ def test_the_order_of_cases_is_told_where_dice_was_scored(whole, parsed):
 def test_a_page_that_would_be_too_large_has_fewer_slices(make, monkeypatch):
     sources = gather(make().run, Console("quiet"))
     usual = render(sources)
-    monkeypatch.setattr(page_module, "LIMIT", len(usual) - 1)
+    monkeypatch.setattr(size, "LIMIT", len(usual) - 1)
     small = render(sources)
     assert len(small) < len(usual)
     assert small.count('class="plane"') == usual.count('class="plane"')
@@ -233,7 +234,7 @@ def test_a_page_that_would_be_too_large_has_fewer_slices(make, monkeypatch):
 
 def test_the_page_tells_its_size(whole):
     page = whole.page()
-    assert f"This page is {len(page.encode()) / 1e6:.1f} MB" in page
+    assert f"This page is {size.volume_of(page)} and needs" in page
 
 
 def test_a_folder_without_a_run_is_an_error(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from segkit.statistics.paired import compare_pairs, rank_biserial, sign_flip_p
+from segkit.statistics.paired import choices_by_sum, compare_pairs, rank_biserial, sign_flip_p, signed_rank_p
 
 dyadic = st.integers(0, 64).map(lambda number: number / 64)  # sums and differences of these are exact
 pairs_of_values = st.lists(st.tuples(dyadic, dyadic), min_size=2, max_size=20)
@@ -94,17 +94,79 @@ def test_no_p_is_below_2_to_the_1_minus_n(count):
     assert with_differences(distinct(count) ** 2).p == 2.0 ** (1 - count)
 
 
-def test_the_signed_rank_test_is_exact():
-    differences = distinct(13)
+def p_by_enumeration(differences) -> float:
+    """Of the signed-rank test: every choice of signs looked through."""
     ranks = stats.rankdata(np.abs(differences))
-    sums = np.array(list(product((-1, 1), repeat=13))) @ ranks
+    sums = np.array(list(product((-1, 1), repeat=len(ranks)))) @ ranks  # R+ - R-, halves at most: exact
+    return float(np.mean(np.abs(sums) >= abs(np.sign(differences) @ ranks)))
+
+
+def tied(count: int) -> np.ndarray:
+    """Differences of 5 sizes and both signs, a few more above 0."""
+    return np.array([(1 + index * 7 % 5) * (-1 if index % 3 == 0 else 1) / 16 for index in range(count)])
+
+
+def test_three_tied_ranks_by_hand():
+    # sizes 1, 1, 2: mean ranks 1.5, 1.5, 3. The 8 sums R+ are 0, 1.5, 1.5, 3, 3, 4.5, 4.5, 6; 4.5 is 1.5 away from the middle, as six are
+    assert signed_rank_p(np.array([1, -1, 2])) == 6 / 8
+    assert signed_rank_p(np.array([1, 1, 2])) == 2 / 8
+    assert signed_rank_p(np.array([-1, -1, 2])) == 1
+
+
+@pytest.mark.parametrize("count", [13, 20, 35, 50])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_without_ties_the_signed_rank_test_is_scipys_exact_one(count, seed):
+    differences = distinct(count, seed)
     result = with_differences(differences)
     assert result.test == "signed-rank"
-    assert result.p == pytest.approx(np.mean(np.abs(sums) >= abs(np.sign(differences) @ ranks)))
+    assert result.p == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue, rel=1e-12)
 
 
-def test_ties_are_tested_by_the_normal_law_with_its_correction():
-    differences = np.array([1, 1, 2, -2, 3, 3, 3, 4, -5, 6, 6, 7, 8, 9, 10]) / 16
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 13, 14])
+def test_with_ties_it_is_what_enumeration_finds(count):
+    assert signed_rank_p(tied(count)) == p_by_enumeration(tied(count))
+    assert signed_rank_p(np.abs(tied(count))) == p_by_enumeration(np.abs(tied(count))) == 2 / 2**count
+
+
+@few_examples
+@given(st.lists(st.integers(-3, 3).filter(bool), min_size=1, max_size=9))
+def test_any_few_differences_with_any_ties_have_the_p_of_enumeration(sizes):
+    assert signed_rank_p(np.array(sizes)) == p_by_enumeration(np.array(sizes))
+
+
+@pytest.mark.parametrize("count", [13, 14, 49, 50])
+def test_ties_are_tested_exactly_up_to_50_differences(count):
+    result = with_differences(tied(count))
+    assert (result.test, result.p) == ("signed-rank", signed_rank_p(tied(count)))
+
+
+def test_differences_of_one_size_are_tested_as_signs():
+    # all ranks are equal, so R+ is their number above 0: the law is that of 40 fair coins
+    differences = np.array([0.25] * 27 + [-0.25] * 13)
+    assert signed_rank_p(differences) == pytest.approx(stats.binomtest(27, 40).pvalue, rel=1e-12)
+
+
+def test_the_exact_law_comes_near_the_normal_one_with_many_tied_differences():
+    exact, normal = signed_rank_p(tied(50)), stats.wilcoxon(tied(50), method="approx").pvalue
+    assert exact != normal
+    assert exact == pytest.approx(normal, abs=0.005)
+
+
+def test_the_law_of_the_ranks_is_symmetric_and_holds_every_choice_of_signs():
+    for differences in (tied(13), tied(50), distinct(50)):
+        doubled = np.rint(2 * stats.rankdata(np.abs(differences))).astype(int)
+        counts = choices_by_sum(doubled)
+        assert len(counts) == 1 + len(differences) * (len(differences) + 1)
+        assert counts.tolist() == counts[::-1].tolist()
+        assert counts.sum() == 2 ** len(differences)  # to the last one
+
+
+def test_subsets_by_sum_by_hand():
+    assert choices_by_sum(np.array([3, 3, 6])).tolist() == [1, 0, 0, 2, 0, 0, 2, 0, 0, 2, 0, 0, 1]  # 3 twice; 3 + 3 and 6; 3 + 6 twice; all
+
+
+def test_more_than_50_tied_differences_are_tested_by_the_normal_law_with_its_correction():
+    differences = tied(60)
     ranks = stats.rankdata(np.abs(differences))
     groups = np.unique(ranks, return_counts=True)[1]
     n = len(differences)

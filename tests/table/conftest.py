@@ -89,7 +89,7 @@ def make_done(item: Item, scores: Scored, structure: str = "core") -> None:
     for variant in item.asked.variants:
         rows = [Row(case, structure, metric, value, "", "ok") for metric, values in scores.items() for case, value in values.items()]
         write_scores(item.scores(*variant), rows)
-    item.result_file.write_text(item.write(Result(item.asked, 3, 1, "0.0.0", ("c0ffee",))), encoding="utf-8")
+    item.place.result.write_text(item.write(Result(item.asked, 3, 1, "0.0.0", ("c0ffee",))), encoding="utf-8")
 
 
 @pytest.fixture

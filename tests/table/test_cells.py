@@ -7,8 +7,9 @@ from scipy.stats import wilcoxon
 
 from segkit.config.errors import InputError
 from segkit.engine.evaluate import Row, write_scores
-from segkit.table.cells import GAP, Filled, View, fill, rounded
+from segkit.table.cells import Filled, fill, rounded
 from segkit.table.item import Result, items_of
+from segkit.table.scores import GAP, View
 
 TEST = View("test", False)
 
@@ -101,7 +102,49 @@ def test_a_row_is_tested_against_its_counterpart_case_by_case(planted):
     assert focal.difference.paired.difference == pytest.approx(0.04)
     assert focal.difference.paired.p == 2 / 2**7  # every difference is positive: of 128 choices of signs two are as extreme
     assert focal.difference.corrected == 2 / 2**7  # of one test
-    assert focal.difference.significant
+
+
+def shifted(values: list[float], by: float) -> list[float]:
+    return [value + by for value in values]
+
+
+def test_a_row_is_tested_against_its_counterpart_seed_by_seed(planted):
+    plain, focal = [PLAIN, shifted(PLAIN, 0.002)], [BETTER, shifted(BETTER, 0.002)]
+    difference = cells(fill(*planted({"plain": plain, "focal": focal})))["focal"].difference
+    # means 0.4, 0.402 and 0.44, 0.442: v = 0.001^2 of either row, t^2 = 0.04^2 / (2 x 0.001^2) = 800, f = 2, p = 1 - 1 / sqrt(1 + 2 / t^2)
+    assert difference.p_seeds == pytest.approx(1 - (1 + 2 / 800) ** -0.5)
+    assert (difference.seeds_corrected, difference.seeds) == (difference.p_seeds, 2)  # of one test
+    assert difference.significant
+
+
+@pytest.mark.parametrize(
+    ("focal", "over_cases", "over_seeds"),
+    [
+        ([BETTER, shifted(BETTER, 0.002)], True, True),
+        ([BETTER, shifted(BETTER, 0.05)], True, False),  # higher in every case, but the seeds are farther apart than the rows
+        ([[*PLAIN[:4], *shifted(PLAIN[4:], 0.1)], [*PLAIN[:4], *shifted(PLAIN[4:], 0.102)]], False, True),  # the same networks in 4 cases
+        ([[*PLAIN[:6], 0.71], [*PLAIN[:6], 0.69]], False, False),
+    ],
+)
+def test_with_several_seeds_a_mark_needs_both_tests(focal, over_cases, over_seeds, planted):
+    difference = cells(fill(*planted({"plain": [PLAIN, PLAIN], "focal": focal})))["focal"].difference
+    assert (difference.corrected < 0.05, difference.seeds_corrected < 0.05) == (over_cases, over_seeds)
+    assert difference.significant == (over_cases and over_seeds)
+
+
+def test_rows_whose_seeds_do_not_vary_have_no_test_over_seeds_and_no_mark(planted):
+    difference = cells(fill(*planted({"plain": [PLAIN, PLAIN], "focal": [BETTER, BETTER]})))["focal"].difference
+    assert (difference.corrected < 0.05, difference.p_seeds, difference.seeds_corrected, difference.significant) == (
+        True,
+        None,
+        None,
+        False,
+    )
+
+
+def test_with_one_seed_a_mark_needs_the_test_over_cases_alone(planted):
+    difference = cells(fill(*planted({"plain": [PLAIN], "focal": [BETTER]}, ("seeds: [0, 1]", "seeds: [7]"))))["focal"].difference
+    assert (difference.seeds, difference.p_seeds, difference.significant) == (1, None, True)
 
 
 def test_seeds_are_averaged_before_the_test(planted):
@@ -140,6 +183,25 @@ def test_the_p_values_of_a_column_are_corrected_together(planted):
     assert (focal.corrected, other.corrected) == (4 / 128, 4 / 128)  # Holm: 2 x the smaller one, then 1 x the larger one
 
 
+def test_the_p_values_over_seeds_of_a_column_are_corrected_together(planted):
+    values = {row: [shifted(PLAIN, by), shifted(PLAIN, by + 0.002)] for row, by in (("plain", 0), ("focal", 0.04), ("other", 0.008))}
+    found = cells(fill(*planted(values, *THREE_ROWS)))
+    focal, other = found["focal"].difference, found["other"].difference
+    assert focal.p_seeds == pytest.approx(1 - (1 + 2 / 800) ** -0.5)
+    assert other.p_seeds == pytest.approx(1 - (1 + 2 / 32) ** -0.5)  # 0.008 instead of 0.04: t^2 = 800 / 25
+    assert other.p_seeds < 0.05
+    assert (focal.seeds_corrected, other.seeds_corrected) == (2 * focal.p_seeds, other.p_seeds)
+
+
+def test_a_column_of_rows_that_are_all_alike_but_for_their_seeds_has_no_marks(planted):
+    # cases say that the networks differ, each in every case; a seed of one row is as far from its other one
+    values = {"plain": [PLAIN, shifted(PLAIN, 0.01)], "focal": [shifted(PLAIN, 0.002), shifted(PLAIN, 0.02)]}
+    values["other"] = [shifted(PLAIN, -0.01), shifted(PLAIN, 0.005)]
+    found = [cell.difference for cell in cells(fill(*planted(values, *THREE_ROWS))).values() if cell.difference is not None]
+    assert [each.corrected < 0.05 for each in found] == [True, True]
+    assert not any(each.significant for each in found)
+
+
 @pytest.mark.parametrize("kept", ["plain", "focal"])
 def test_a_case_that_only_one_of_two_rows_has_a_line_for_is_no_pair_but_counted(tiny, tmp_path, kept):
     table = tiny(("fractions: [0.5, 1.0]", "fractions: [0.5]\nmetrics: [dice]"), ("seeds: [0, 1]", "seeds: [0]"))
@@ -148,7 +210,7 @@ def test_a_case_that_only_one_of_two_rows_has_a_line_for_is_no_pair_but_counted(
         rows = [Row(case, "edema", "dice", 0.5, "", "ok") for case in "abc"]
         rows += [Row(case, "core", "dice", 0.5, "", "ok") for case in ("abc" if item.row == kept else "ab")]
         write_scores(item.scores("test", False), rows)
-        item.result_file.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
+        item.place.result.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
     difference = cells(fill(table, items))["focal"].difference
     assert (difference.paired.n, difference.paired.dropped) == (2, 1)
 
@@ -181,7 +243,7 @@ def test_a_mean_of_classes_is_taken_case_by_case_over_those_that_have_a_value(ti
     rows = [("a", "core", 0.2), ("a", "edema", 0.4), ("b", "core", None), ("b", "edema", 0.7), ("c", "core", None), ("c", "edema", None)]
     for item in items:
         write_scores(item.scores("test", False), [Row(case, name, "dice", value, "", "ok") for case, name, value in rows])
-        item.result_file.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
+        item.place.result.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
     found = cells(fill(table, items), structure="both")["plain"]
     assert found.mean == pytest.approx((0.3 + 0.7) / 2)
     assert (found.cases, found.left_out) == (3, 1)
@@ -195,7 +257,7 @@ def test_the_gap_is_training_minus_test_seed_by_seed(tiny, tmp_path):
     for item in items:
         for split, value in (("test", 0.5), ("training", 0.7 + 0.2 * item.seed)):
             write_scores(item.scores(split, False), [Row("a", "core", "dice", value, "", "ok")])
-        item.result_file.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
+        item.place.result.write_text(item.write(Result(item.asked, 1, 1, "0", ())))
     filled = fill(table, items)
     assert [block.view.split for block in filled.blocks] == ["test", "training", GAP]
     gap = cells(filled, View(GAP, False))["plain"]

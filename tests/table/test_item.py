@@ -2,7 +2,7 @@
 
 import pytest
 
-from segkit.table.item import Asked, items_of, missing, percent
+from segkit.table.item import INCIDENTAL, Asked, items_of, missing, percent
 
 DICE = {"dice": {"a": 0.5}, "sensitivity": {"a": 0.5}, "precision": {"a": 0.5}}
 
@@ -26,14 +26,39 @@ def test_what_a_network_depends_on_changes_the_folder_of_its_row_alone(tiny, tmp
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False] * 4
 
 
-@pytest.mark.parametrize("override", ["train.steps=2", "dataset.root=elsewhere", "evaluate.regions={}", "infer.overlap=0.25"])
+@pytest.mark.parametrize("override", ["train.steps=2", "dataset.cases=5", "infer.overlap=0.25", "evaluate.convention=brats"])
 def test_an_override_changes_every_folder(tiny, tmp_path, override):
     assert not set(names(tiny(), tmp_path)) & set(names(tiny(overrides=(override,)), tmp_path))
 
 
-@pytest.mark.parametrize("override", ["preprocess.store=elsewhere", "sampling.residence=disk"])
-def test_where_volumes_are_kept_changes_no_folder(tiny, tmp_path, override):
-    assert names(tiny(), tmp_path) == names(tiny(overrides=(override,)), tmp_path)
+INCIDENTALS = {
+    "dataset.root": "elsewhere",
+    "preprocess.store": "elsewhere",
+    "sampling.residence": "disk",
+    "train.checkpoint_minutes": "3",
+    "train.checkpoint_every": "1",
+    "train.monitor": "{every: 1}",
+    "evaluate.metrics": "[dice]",
+    "evaluate.nsd_tolerance_mm": "2.0",
+    "evaluate.regions": "{}",
+}
+
+
+def test_all_that_is_incidental_is_tried():
+    assert {*INCIDENTALS, "dataset.split.file"} == set(INCIDENTAL)
+
+
+@pytest.mark.parametrize(("key", "value"), INCIDENTALS.items())
+def test_what_is_incidental_changes_no_folder(tiny, tmp_path, key, value):
+    assert names(tiny(), tmp_path) == names(tiny(overrides=(f"{key}={value}",)), tmp_path)
+
+
+@pytest.mark.parametrize("naming", ["train.best=[whole]", "infer.keep_largest=[whole]"])
+def test_a_region_that_a_network_depends_on_changes_every_folder(tiny, tmp_path, naming):
+    regions = ("evaluate.regions={whole: [core, edema], other: [core, edema]}", "evaluate.regions={whole: [edema, core]}")
+    both, one = (names(tiny(overrides=(naming, each)), tmp_path) for each in regions)
+    assert not set(both) & set(one)
+    assert names(tiny(overrides=(naming,)), tmp_path) == both
 
 
 @pytest.mark.parametrize(
@@ -55,7 +80,9 @@ def test_another_content_of_the_split_file_is_another_folder(tiny, tmp_path):
     for order in ('["a", "b"]', '["b", "a"]', '["a", "b"]'):
         split.write_text(f'{{"test": [], "train_order": {order}}}')
         found.append(names(tiny(overrides=overrides), tmp_path))
-    assert found[1] == found[3]
+    split.rename(tmp_path / "moved.json")
+    found.append(names(tiny(overrides=(overrides[0].replace("split.json", "moved.json"),)), tmp_path))
+    assert found[1] == found[3] == found[4]
     assert len({tuple(each) for each in found}) == 3
 
 
@@ -74,7 +101,7 @@ def test_an_item_is_done_when_its_result_and_all_its_scores_are_there(tiny, plan
 def test_a_result_that_is_not_whole_is_none(tiny, plant, tmp_path, text):
     item = items_of(tiny(), tmp_path / "out")[0]
     plant(item, DICE)
-    item.result_file.write_text(text)
+    item.place.result.write_text(text)
     assert item.result() is None
 
 
@@ -92,6 +119,14 @@ def test_an_item_is_not_done_once_more_is_asked_of_it(tiny, plant, tmp_path, cha
     again = items_of(tiny(change), tmp_path / "out")[0]
     assert again.folder == item.folder
     assert again.result() is None
+
+
+@pytest.mark.parametrize("override", ["evaluate.nsd_tolerance_mm=2.0", "evaluate.regions={whole: [core, edema], same: [edema, core]}"])
+def test_an_item_is_not_done_once_it_is_scored_by_other_rules(tiny, plant, tmp_path, override):
+    item, again = (items_of(tiny(overrides=each), tmp_path / "out")[0] for each in ((), (override,)))
+    plant(item, DICE)
+    assert again.folder == item.folder
+    assert (item.result() is None, again.result() is None) == (False, True)
 
 
 def test_an_item_stays_done_when_less_is_asked_of_it(tiny, plant, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from segkit.config.plugins import PREFIX, load_plugin
+from segkit.engine.interruption import Interrupted
 from segkit.losses.base import losses
 from segkit.table.item import items_of, missing
 from segkit.table.launch import local
@@ -104,6 +105,38 @@ def test_an_item_that_another_process_holds_is_busy(tiny, tmp_path):
         outcomes = {outcome.item.row: outcome for outcome in local(items, 1)}
     assert [(row, each.busy, each.error) for row, each in sorted(outcomes.items())] == [("focal", False, None), ("plain", True, None)]
     assert [outcome.busy for outcome in local(missing(items), 1)] == [False]
+
+
+SIGNALED = """\
+import signal
+from pathlib import Path
+
+from segkit.losses.base import losses
+from segkit.losses.cross_entropy import CrossEntropy
+
+
+@losses.register("signaled")
+class Signaled(CrossEntropy):
+    def __call__(self, logits, target, rare):
+        if logits.requires_grad and not Path(__file__).with_name("heard").exists():
+            Path(__file__).with_name("heard").touch()
+            signal.raise_signal(signal.SIGTERM)
+        return super().__call__(logits, target, rare)
+"""
+
+
+def test_a_signal_in_the_last_step_of_an_item_is_the_end_of_the_table_as_well(tiny, plugin, tmp_path):
+    plugin(SIGNALED)
+    change = ("plain: {}", "plain: {overrides: {losses: [signaled]}}")
+    first, second = items_of(tiny(ONE_SEED, ONE_SHARE, change), tmp_path / "out")
+    with pytest.raises(Interrupted) as stop:
+        list(local([first, second], 1))
+    assert (stop.value.exit_status, stop.value.remedy) == (143, "go on with the same command")
+    assert first.run.weights.is_file()  # one step was asked for, and it is done
+    assert not first.predictions("test").exists()
+    assert not second.folder.exists()
+    assert [outcome.error for outcome in local([first, second], 1)] == [None, None]
+    assert missing([first, second]) == []
 
 
 LONG = "x" * 1_000_000  # more than a pipe holds

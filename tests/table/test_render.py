@@ -2,6 +2,7 @@
 
 import csv
 import io
+from math import atan, pi
 
 import pytest
 
@@ -21,7 +22,7 @@ FULL = (
         "  - {source: T, verified: true, values: [{row: plain, fraction: 0.5, structure: core, scores: {dice: 25.0}}]}",
     ),
 )
-VALUES = {"plain": [PLAIN, PLAIN], "focal": [BETTER, [value + 0.01 for value in BETTER]]}
+VALUES = {"plain": [PLAIN, PLAIN], "focal": [BETTER, [value + 0.002 for value in BETTER]]}
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def full(planted):
 
 
 def test_markdown_by_hand(full):
-    # plain: mean of 0.1 .. 0.7 is 0.4 for both seeds. focal: 0.04 and 0.05 more, mean 0.445, standard deviation 0.01 / sqrt 2 = 0.00707.
-    # all 7 differences are positive: p = 2 / 128 < 0.05
+    # plain: mean of 0.1 .. 0.7 is 0.4 for both seeds. focal: 0.04 and 0.042 more, mean 0.441, standard deviation 0.002 / sqrt 2 = 0.00141.
+    # all 7 differences are positive: p = 2 / 128 < 0.05; over seeds t = 0.041 / 0.001 with one degree of freedom: p = 0.0155 < 0.05
     assert markdown(full).splitlines() == [
         "## Tiny & 50 % \\| x_1",
         "",
@@ -43,17 +44,18 @@ def test_markdown_by_hand(full):
         "| *Baselines* |  |",
         "| a\\|b_c & \\*d\\* | 40.0±0.0 (25.0) |",
         "| *Asymmetric* |  |",
-        "| focal | **44.5**±0.7\\* (50.4†) |",
+        "| focal | **44.1**±0.1\\* (50.4†) |",
         "",
         "- Mean±standard deviation over 2 seeds (0, 1), each the mean over cases; fractions in percent.",
         "- Bold: the best mean of a column, of those with all seeds.",
         "- Test cases: 7.",
         "- Training cases: 3 at 50 %.",
-        "- \\* differs from its counterpart at 5 %: exact sign-flip test, two-sided, paired by case (n = 7), seeds averaged first, Holm's "
-        "correction over the rows of a column. What other seeds would change is not in the test. focal against a\\|b_c & \\*d\\*.",
+        "- \\* differs from its counterpart at 5 %: both over cases (exact sign-flip test, paired, n = 7, seeds averaged first) and over "
+        "seeds (Welch's t-test of the means of 2 each), two-sided, each with Holm's correction over the rows of a column. With so few "
+        "seeds the test over them has little power, and a missing mark is no proof of equality. focal against a\\|b_c & \\*d\\*.",
         "- In brackets with †: as published, but read in a secondary source and not verified: S_1.",
         "- In brackets: as published in T.",
-        "- Read me: 5 % {of} #1 ~ ^ \\ <$>",
+        "- Read me: 5 % {of} \\#1 \\~ ^ \\\\ \\<\\$>",
         "- Steps: 1. segkit 0.0.0, commit c0ffee.",
     ]
 
@@ -73,7 +75,7 @@ def test_latex_by_hand_with_everything_escaped(full):
         "\\multicolumn{2}{l}{\\emph{Baselines}} \\\\",
         "a\\textbar{}b\\_c \\& *d* & 40.0$\\pm$0.0 (25.0) \\\\",
         "\\multicolumn{2}{l}{\\emph{Asymmetric}} \\\\",
-        "focal & \\textbf{44.5}$\\pm$0.7$^{*}$ (50.4$^{\\dagger}$) \\\\",
+        "focal & \\textbf{44.1}$\\pm$0.1$^{*}$ (50.4$^{\\dagger}$) \\\\",
         "\\bottomrule",
         "\\end{tabular}",
         "\\end{table}",
@@ -82,8 +84,9 @@ def test_latex_by_hand_with_everything_escaped(full):
         "\\item{} Bold: the best mean of a column, of those with all seeds.",
         "\\item{} Test cases: 7.",
         "\\item{} Training cases: 3 at 50 \\%.",
-        "\\item{} * differs from its counterpart at 5 \\%: exact sign-flip test, two-sided, paired by case (n = 7), seeds averaged first, "
-        "Holm's correction over the rows of a column. What other seeds would change is not in the test. "
+        "\\item{} {}* differs from its counterpart at 5 \\%: both over cases (exact sign-flip test, paired, n = 7, seeds averaged first) "
+        "and over seeds (Welch's t-test of the means of 2 each), two-sided, each with Holm's correction over the rows of a column. With so "
+        "few seeds the test over them has little power, and a missing mark is no proof of equality. "
         "focal against a\\textbar{}b\\_c \\& *d*.",
         "\\item{} In brackets with $\\dagger$: as published, but read in a secondary source and not verified: S\\_1.",
         "\\item{} In brackets: as published in T.",
@@ -109,8 +112,9 @@ def test_csv_has_a_line_a_cell_with_every_digit(full):
         "0.015625",
     )
     assert float(focal["difference"]) == cell.difference.paired.difference
+    assert float(focal["p_seeds"]) == float(focal["p_seeds_holm"]) == cell.difference.p_seeds == pytest.approx(1 - 2 * atan(41) / pi)
     assert (focal["published"], focal["published_verified"]) == ("0.504", "false")
-    assert (plain["against"], plain["p"], plain["published"], plain["published_verified"]) == ("", "", "0.25", "true")
+    assert (plain["against"], plain["p"], plain["p_seeds"], plain["published"], plain["published_verified"]) == ("", "", "", "0.25", "true")
 
 
 def test_an_empty_table_has_a_dash_in_every_cell_and_says_what_it_would_hold(planted):
@@ -134,32 +138,56 @@ def test_an_empty_table_has_a_dash_in_every_cell_and_says_what_it_would_hold(pla
 def test_a_table_on_the_way_says_how_many_seeds_each_cell_has(planted):
     text = markdown(fill(*planted({"plain": [[0.1, 0.3], None], "focal": [[0.5, None], [None, None]]})))
     assert "| plain | 20.0 [1] |\n| focal | n/a (1) |\n" in text
-    assert "- [k]: only k of the 2 seeds are done.\n- n/a (k): in k of the seeds no case has a value.\n" in text
+    assert "- \\[k]: only k of the 2 seeds are done.\n- n/a (k): in k of the seeds no case has a value.\n" in text
     assert "- Not applicable and in no mean (core, test cases): focal, 50 %, dice: 3 of 4.\n" in text
 
 
-def legend(values, planted) -> list[str]:
+def legend(values, planted, *changes) -> list[str]:
     """What is said of bold numbers and of marks."""
-    lines = markdown(fill(*planted(values))).splitlines()
+    lines = markdown(fill(*planted(values, *changes))).splitlines()
     return [line for line in lines if "bold" in line.lower() or "differs" in line]
 
 
-def test_the_legend_says_what_the_test_cannot_tell(planted):
+SIX = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+
+
+def higher(values: list[float], *by: float) -> list[list[float]]:
+    """A seed for each `by`."""
+    return [[value + each for value in values] for each in by]
+
+
+def test_the_legend_says_what_the_tests_cannot_tell(planted):
     few = {"plain": [[0.1, None, 0.2, 0.3, 0.4, 0.5], [0.1] * 6], "focal": [[0.2] * 6, [0.2] * 6]}
     assert legend(few, planted) == [
         "- Nothing is bold in a column whose rows have different numbers of cases without a value.",
-        "- \\* differs from its counterpart at 5 %: exact sign-flip test, two-sided, paired by case (n = 5), seeds averaged first, Holm's "
-        "correction over the rows of a column. Of fewer than 6 cases none can be marked; what other seeds would change is not in the test; "
-        "a case without a value in one seed is left out of it. focal against plain.",
+        "- \\* differs from its counterpart at 5 %: both over cases (exact sign-flip test, paired, n = 5, seeds averaged first) and over "
+        "seeds (Welch's t-test of the means of 2 each), two-sided, each with Holm's correction over the rows of a column. Of fewer than 6 "
+        "cases none can be marked; with so few seeds the test over them has little power, and a missing mark is no proof of equality; a "
+        "case without a value in one seed is left out of both. focal against plain.",
     ]
 
 
+def test_the_legend_says_where_the_seeds_do_not_vary(planted):
+    alike = {"plain": [SIX, SIX], "focal": higher(SIX, 0.1, 0.1)}
+    assert "no proof of equality; where neither row's seeds differ in their mean none can be marked. focal" in legend(alike, planted)[1]
+
+
 def test_the_legend_says_no_more_than_applies(planted):
-    enough = {"plain": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]] * 2, "focal": [[0.2, 0.3, 0.4, 0.5, 0.6, 0.7]] * 2}
-    assert legend(enough, planted) == [
+    enough = {"plain": higher(SIX, 0, 0.01, 0.02, 0.03), "focal": higher(SIX, 0.1, 0.11, 0.12, 0.13)}
+    assert legend(enough, planted, ("seeds: [0, 1]", "seeds: [0, 1, 2, 3]")) == [
         "- Bold: the best mean of a column, of those with all seeds.",
+        "- \\* differs from its counterpart at 5 %: both over cases (exact sign-flip test, paired, n = 6, seeds averaged first) and over "
+        "seeds (Welch's t-test of the means of 4 each), two-sided, each with Holm's correction over the rows of a column. A missing mark "
+        "is no proof of equality. focal against plain.",
+    ]
+
+
+def test_of_one_seed_the_legend_says_that_seeds_are_not_in_the_test(planted):
+    assert legend({"plain": [[*SIX, None]], "focal": [[*SIX[1:], 0.7, 0.5]]}, planted, ("seeds: [0, 1]", "seeds: [4]")) == [
+        "- Nothing is bold in a column whose rows have different numbers of cases without a value.",
         "- \\* differs from its counterpart at 5 %: exact sign-flip test, two-sided, paired by case (n = 6), seeds averaged first, Holm's "
-        "correction over the rows of a column. What other seeds would change is not in the test. focal against plain.",
+        "correction over the rows of a column. What other seeds would change is not in the test; a case without a value in one seed is "
+        "left out of it. focal against plain.",
     ]
 
 
@@ -207,5 +235,5 @@ def test_a_published_value_stands_where_ours_is_missing():
 def test_a_commit_is_shortened_and_keeps_the_sign_of_a_changed_tree(planted):
     table, items = planted({"plain": [[0.1], [0.1]], "focal": [[0.1], [0.1]]})
     for item, commit in zip(items, ("0123456789abcdef", "0123456789abcdef+", "0123456789abcdef", "0123456789abcdef"), strict=True):
-        item.result_file.write_text(item.result_file.read_text().replace("c0ffee", commit))
+        item.place.result.write_text(item.place.result.read_text().replace("c0ffee", commit))
     assert markdown(fill(table, items)).endswith("segkit 0.0.0, commit 0123456789, 0123456789+.\n")

@@ -1,16 +1,20 @@
 """Working on an item: what it leaves, what is done again, and who may do it."""
 
 import csv
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
 from segkit.config.errors import InputError
+from segkit.table.data import check
 from segkit.table.item import Item, items_of
-from segkit.table.work import LargestParts, claimed, work
+from segkit.table.work import LargestParts, claimed, set_aside, work
 
 ASKED = ("seeds: [0, 1]", "splits: [test, training]\nlargest_component: true\nseeds: [0]")
 
@@ -43,7 +47,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_an_item_leaves_a_run_label_maps_scores_and_its_result(done):
     assert {path.name for path in done.folder.iterdir()} == {
-        "run", "test", "training", "test_largest", "training_largest", "result.json", "lock",
+        "run", "test", "training", "test_largest", "training_largest", "data.json", "result.json", "lock",
     }  # fmt: skip
     assert len(list((done.folder / "test").glob("*.nii.gz"))) == 2
     assert len(list((done.folder / "training").glob("*.nii.gz"))) == 2  # half of four
@@ -88,6 +92,70 @@ def test_another_metric_is_scored_without_training_or_predicting_again(done, tin
     assert {path: path.stat().st_mtime_ns for path in maps} == maps
 
 
+def test_a_training_goes_on_with_other_intervals_of_checkpoints_and_other_regions(tiny, tmp_path):
+    before, after = (("train.steps=2", each) for each in ("train.checkpoint_every=1", "evaluate.regions={both: [core, edema]}"))
+    item, again = (first(tiny(ASKED, overrides=each), tmp_path / "out") for each in (before, after))
+    assert work(item) == "done"
+    trained = times(item.run.path)
+    assert (again.folder, again.result()) == (item.folder, None)
+    assert work(again) == "done"
+    assert {row["class"] for row in rows_of(again.scores("test", False) / "scores.csv")} == {"core", "edema", "both"}
+    assert times(item.run.path) == trained
+
+
+@pytest.fixture
+def own_scans(six_scans, tmp_path) -> Path:
+    """A copy of the scans that a test may change."""
+    return Path(shutil.copytree(six_scans, tmp_path / "scans"))
+
+
+def without_label(item: Item, side: str) -> None:
+    """The first label of a side is emptied in place."""
+    path = getattr(item.recipe.dataset.splits(), side)[0].label
+    image = nibabel.load(path)
+    nibabel.Nifti1Image(np.zeros_like(np.asarray(image.dataobj)), image.affine).to_filename(path)
+    os.utime(path, ns=(0, 0))  # another time than before, whatever the clock's resolution is
+
+
+def test_an_item_is_made_anew_from_changed_data_and_what_was_made_before_is_kept(tiny, own_scans, tmp_path):
+    item = first(tiny(ASKED, overrides=(f"dataset.root={own_scans}",)), tmp_path / "out")
+    work(item)
+    before = {path.relative_to(item.folder): path.read_bytes() for path in item.folder.rglob("*") if path.is_file()}
+    without_label(item, "test")
+    assert [each.folder for each, _ in check([item]).outdated] == [item.folder]
+    assert work(item) == "done"
+    aside = item.folder / "outdated_1"
+    kept = {path.relative_to(aside): path.read_bytes() for path in aside.rglob("*") if path.is_file()}
+    assert kept == {path: content for path, content in before.items() if path.name != "lock"}
+    assert check([item]).outdated == []
+    ours, theirs = (rows_of(folder / "test/scores.csv") for folder in (item.folder, aside))
+    emptied = item.recipe.dataset.splits().test[0].id
+    assert {row["state"] for row in ours if row["case"] == emptied} <= {"absent", "spurious"}
+    assert {row["state"] for row in theirs if row["case"] == emptied} <= {"ok", "missed"}
+    without_label(item, "training")
+    work(item)
+    assert sorted(path.name for path in item.folder.glob("outdated_*")) == ["outdated_1", "outdated_2"]
+    assert not list((item.folder / "outdated_2").glob("outdated_*"))
+
+
+def test_a_training_that_was_stopped_does_not_go_on_with_changed_data(tiny, own_scans, tmp_path):
+    item = first(tiny(ASKED, overrides=(f"dataset.root={own_scans}",)), tmp_path / "out")
+    work(item)
+    item.place.result.unlink()
+    trained = item.run.weights.read_bytes()
+    without_label(item, "training")
+    assert work(item) == "done"
+    assert (item.folder / "outdated_1/run/model.safetensors").read_bytes() == trained
+
+
+def test_what_a_kill_left_of_setting_aside_is_set_aside_too(done):
+    done.place.result.unlink()
+    done.predictions("test").rename(done.folder / "gone")
+    set_aside(done)
+    assert {path.name for path in done.folder.iterdir()} == {"lock", "outdated_1"}
+    assert {"run", "data.json", "gone"} <= {path.name for path in (done.folder / "outdated_1").iterdir()}
+
+
 def test_scores_with_the_largest_part_alone_are_those_of_label_maps_with_that_part_alone(tiny):
     scoring = LargestParts.of(tiny().recipes["plain"])
     found, wanted = np.zeros((2, 12, 8, 8), dtype=np.uint8)
@@ -116,7 +184,7 @@ HOLD = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcnt
 def test_the_lock_of_a_killed_process_holds_nobody_up(tiny, tmp_path):
     item = first(tiny(ASKED), tmp_path / "out")
     item.folder.mkdir(parents=True)
-    with subprocess.Popen([sys.executable, "-c", HOLD, item.lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", HOLD, item.place.lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
         with claimed(item) as mine:
             assert not mine
