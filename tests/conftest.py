@@ -1,6 +1,9 @@
-"""Fixtures for the whole suite: where the real volumes are, a fair share of the cores, and tests that need a GPU."""
+"""Fixtures for the whole suite: where the real volumes are, scripts as modules, a fair share of the cores, and tests that need a GPU."""
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -30,3 +33,10 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"real volumes are not at {SHARED_DATA}")
     return SHARED_DATA
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a file of scripts/ by its name; they import one another as files of one folder do."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    return import_module

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from segkit.engine.objective import Objective, rare_mask, target_of
+from segkit.losses.base import Loss
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.losses.dice import Dice
 from segkit.models.base import Lattice, Network
@@ -34,10 +35,10 @@ class OneByOne(Network):
 
 
 class Negative(Regularizer):
-    """A view of the negative image."""
+    """A view of the negative image, with the classes exchanged."""
 
     def view(self, network, image, target, rare, rng):
-        return tuple(-x for x in image), target
+        return tuple(-x for x in image), target.flip(1)
 
 
 class Doubled(Regularizer):
@@ -100,7 +101,38 @@ def test_the_clean_view_comes_first_and_views_do_not_stack():
     image, target = batch()
     views = list(objective(Negative(), Handicap(), Negative()).views(OneByOne(), image, target, torch.Generator()))
     assert [name for name, _, _ in views] == ["clean", "negative", "negative"]
-    assert torch.equal(views[2][1][0], -image[0])
+    assert torch.equal(views[0][2], target)
+    for _, seen, goal in views[1:]:
+        assert torch.equal(seen[0], -image[0])
+        assert torch.equal(goal, 1 - target)
+
+
+def test_every_place_of_a_step_is_told_the_rare_classes_as_they_are():
+    told = []
+
+    class Listener(Regularizer):
+        def view(self, network, image, target, rare, rng):
+            told.append(("view", rare.tolist()))
+
+        def blend(self, features, target, rare, rng):
+            told.append(("blend", rare.tolist()))
+            return features, target
+
+        def adjust(self, logits, target, rare):
+            told.append(("adjust", rare.tolist()))
+            return logits
+
+    class Heard(Loss):
+        def __call__(self, logits, target, rare):
+            told.append(("loss", rare.tolist()))
+            return logits.sum()
+
+    Listener.name, Heard.name = "listener", "heard"
+    image, target = batch()
+    ours = objective(Listener(), losses=(Heard(),))
+    assert len(list(ours.views(OneByOne(), image, target, torch.Generator()))) == 1
+    loss(ours, OneByOne(), image, target)
+    assert told == [(place, [False, True]) for place in ("view", "blend", "adjust", "loss")]
 
 
 def test_the_margin_sees_the_blended_target():

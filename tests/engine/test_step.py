@@ -9,14 +9,18 @@ from torch import nn
 from segkit.engine.objective import Objective
 from segkit.engine.progress import Progress
 from segkit.engine.step import add_penalty, follow, step
+from segkit.losses.base import Loss
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.models.base import Lattice, Network
 from segkit.optimizers.sgd import SGD
 from segkit.recipe import Penalty, Train
 from segkit.regularizers.base import Regularizer, RunningRegularizer
+from segkit.regularizers.large_margin import LargeMargin
+from segkit.regularizers.mixup import Mixup
 from segkit.sampling.loader import Batch
 
 RARE = torch.tensor([False, True])
+PLAIN = CrossEntropy()
 
 
 class Linear(Network):
@@ -35,11 +39,11 @@ class Linear(Network):
 
 
 class Louder(Regularizer):
-    """The image twice as loud; remembers the weights it was asked with."""
+    """The image twice as loud, with the classes exchanged; remembers the weights it was asked with."""
 
     def view(self, network, image, target, rare, rng):
         SEEN.append(network.classifier.weight.detach().clone())
-        return tuple(2 * x for x in image), target
+        return tuple(2 * x for x in image), target.flip(1)
 
 
 Louder.name = "louder"
@@ -52,16 +56,22 @@ def batch() -> Batch:
     return Batch((torch.randn(2, 1, 3, 3, 3, dtype=torch.float64),), label, ("a", "b"), ((0, 0, 0),) * 2, (0, 1), (False, False))
 
 
-def progress(*regularizers: Regularizer, network: Network | None = None) -> Progress:
+def progress(*regularizers: Regularizer, network: Network | None = None, loss: Loss = PLAIN) -> Progress:
     network = network or Linear()
     optimizer = SGD(learning_rate=0.1, momentum=0.0, weight_decay=0.0).build(network.parameters())
-    objective = Objective((CrossEntropy(),), regularizers, RARE, features=1, steps=1)
+    objective = Objective((loss,), regularizers, RARE, features=1, steps=1)
     return Progress(network, objective, optimizer, None, torch.zeros(2, 2, dtype=torch.int64), pinned={"precision": "fp32"})
 
 
-def gradients(network: Network, *images: torch.Tensor) -> list[torch.Tensor]:
-    """Of the sum of the cross-entropies on these images, by plain torch."""
-    total = sum(nn.functional.cross_entropy(network.classifier(image), batch().label.long()) for image in images)
+def views() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Image and classes of the clean batch, and of what `Louder` makes of it."""
+    image, label = batch().image[0], batch().label.long()
+    return [(image, label), (2 * image, 1 - label)]
+
+
+def gradients(network: Network, *seen: tuple[torch.Tensor, torch.Tensor]) -> list[torch.Tensor]:
+    """Of the sum of the cross-entropies on these images and classes, by plain torch."""
+    total = sum(nn.functional.cross_entropy(network.classifier(image), label) for image, label in seen)
     return list(torch.autograd.grad(total, list(network.parameters())))
 
 
@@ -79,8 +89,7 @@ def after(update: str, *regularizers: Regularizer, clip: float | None = None) ->
 
 def test_joint_is_one_update_on_the_sum_over_views():
     before, (state, terms) = Linear(), after("joint", Louder())
-    image = batch().image[0]
-    for old, gradient, new in zip(before.parameters(), gradients(before, image, 2 * image), state.network.parameters(), strict=True):
+    for old, gradient, new in zip(before.parameters(), gradients(before, *views()), state.network.parameters(), strict=True):
         torch.testing.assert_close(new, old - 0.1 * gradient)
     assert state.updates == 1
     assert terms["loss"].item() == pytest.approx(terms["cross_entropy"].item() + terms["louder/cross_entropy"].item())
@@ -88,9 +97,8 @@ def test_joint_is_one_update_on_the_sum_over_views():
 
 def test_sequential_is_an_update_a_view_each_from_the_last_weights():
     state, _ = after("sequential", Louder())
-    image = batch().image[0]
     expected = Linear()
-    for seen in (image, 2 * image):
+    for seen in views():
         moves = gradients(expected, seen)
         with torch.no_grad():
             for weight, move in zip(expected.parameters(), moves, strict=True):
@@ -98,6 +106,20 @@ def test_sequential_is_an_update_a_view_each_from_the_last_weights():
     for ours, theirs in zip(state.network.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert state.updates == 2
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_class_weights_weigh_the_classes_of_a_mixed_view_and_leave_its_margin_alone(asymmetric):
+    margin, mixup = LargeMargin(margin=0.5, asymmetric=True), Mixup(alpha=1.0, asymmetric=asymmetric)
+    state, before, rng = progress(margin, mixup, loss=CrossEntropy(class_weights=(1.0, 7.0))), Linear(), torch.Generator().manual_seed(2)
+    terms = step(state, Train(steps=1), batch(), rng)
+    clean = nn.functional.one_hot(batch().label.long(), 2).movedim(-1, 1).double()
+    (image,), target = mixup.view(before, batch().image, clean, RARE, rng)
+    log_q = (before.classifier(image) - 0.5 * target * RARE.view(1, 2, 1, 1, 1)).log_softmax(1)
+    by_class = -(target * log_q).sum((0, 2, 3, 4)) / batch().label.numel()
+    assert (by_class > 0).all()
+    assert (target.sum(1) == 0).any() == asymmetric  # ignored voxels
+    assert terms["mixup/cross_entropy"].item() == pytest.approx((by_class[0] + 7 * by_class[1]).item(), rel=1e-6)
 
 
 def test_a_running_part_is_told_the_step_and_the_target_before_the_pass():
