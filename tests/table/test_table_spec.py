@@ -90,7 +90,7 @@ def test_names_that_do_not_fit_together_are_told_all_at_once_with_their_lines(sp
         "table.yaml:6: rows.focal.overrides.train.seed: expected nothing, since `seeds` and `fractions` set it",
         "table.yaml:6: rows.focal.overrides.dataset.train_fraction: expected nothing, since `seeds` and `fractions` set it",
         "table.yaml:7: rows.focal.against: expected another row, one of plain, got 'nobody'",
-        "table.yaml:11: metrics[1]: no metric is named 'dicee'; there are assd, dice, hd95, nsd, precision, sensitivity",
+        "table.yaml:11: metrics[1]: no metric is named 'dicee'; there are assd, dice, hd95, nsd, precision, sensitivity, specificity",
         "table.yaml:15: published[0].values[0].row: the table has no such row: nobody; there are plain, focal",
         "table.yaml:16: published[0].values[1].fraction: the table has no such fraction: 0.2; there are 0.5, 1.0",
         "table.yaml:17: published[0].values[2].structure: the table has no such structure: edema; there are core, both",
