@@ -48,7 +48,20 @@ def test_the_resolved_recipe_can_be_trained_again_as_it_is(run, place, segkit):
 
 def test_provenance_names_versions_data_and_command(trained):
     facts = strict_json(trained / "provenance.json")
-    assert set(facts) == {"command", "started", "python", "versions", "commit", "device", "cuda", "threads", "machine", "data", "cases"}
+    assert set(facts) == {
+        "command",
+        "started",
+        "python",
+        "versions",
+        "commit",
+        "device",
+        "cuda",
+        "threads",
+        "machine",
+        "data",
+        "cases",
+        "processes",
+    }
     assert {"segkit", "torch", "numpy"} <= set(facts["versions"])
 
 

@@ -73,7 +73,9 @@ ROWS = {
     "abdomen_tmi2020": ["cross_entropy", "focal", "focal_asymmetric"],
     "atlas_tmi2020": ["no_augmentation", "cross_entropy", "f_beta", *PAIRS, "augmentation_asymmetric", *COMBINED],
     "brats_core_miccai2019": ["cross_entropy", "dice", "foreground_80", *PAIRS, "combination_asymmetric"],
-    "brats_core_tmi2020": ["cross_entropy", "class_weights", "dice", "f_beta", *PAIRS, "augmentation", "augmentation_asymmetric", *COMBINED],
+    "brats_core_tmi2020": [
+        "cross_entropy", "class_weights", "dice", "f_beta", *PAIRS, "augmentation", "augmentation_asymmetric", *COMBINED,
+    ],
     "btcv_organs_miccai2019": ["cross_entropy", "dice", "foreground_80", *PAIRS, "combination_asymmetric"],
     "hippocampus": [
         "cross_entropy", "dice", "class_weights", "foreground_80", *PAIRS, "augmentation", "augmentation_asymmetric", *COMBINED,
