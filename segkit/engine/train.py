@@ -59,20 +59,8 @@ def train(
     if processes.first:
         if not resumed:  # only now: what the data or the recipe lack is found without a trace
             run.create(dump(recipe))
-        describe_model(run, recipe)
-        origin = provenance(describe_device(device), cohort.data_hash, cohort.ids) | {"processes": processes.count}
-        if not run.note_origin(origin):
-            console.say(
-                "the data or their preprocessing have changed since this run began: its losses will not be those of an undisturbed run"
-            )
-    parameters = sum(p.numel() for p in progress.network.parameters())
-    console.say(
-        f"{recipe.model.name}: {parameters:,} parameters; {describe_device(device)}, {progress.pinned['precision']}; "
-        f"{len(cohort.training)} training and {len(cohort.validation)} validation cases"
-    )
-    for notice in [regularizer.notice(len(recipe.class_names())) for regularizer in recipe.regularizers]:
-        if notice:
-            console.say(f"notice: {notice}")
+        note_origin(run, recipe, cohort, device, processes, console)
+    introduce(recipe, progress, cohort, device, console)
     keep_last = keeps_last(recipe, cohort)
     with (
         interruptions(heard=processes.first) as stopped,
@@ -115,6 +103,26 @@ def train(
     if stopped:  # in the last step: whoever called this must not go on as if nothing had come
         raise Interrupted(stopped[0], run, progress.step, complete=True)
     return run
+
+
+def note_origin(run: Run, recipe: Recipe, cohort: Cohort, device: torch.device, processes: Processes, console: Console) -> None:
+    """Write down what the model is and what it is made from; say so where a resumed run's data are others now."""
+    describe_model(run, recipe)
+    origin = provenance(describe_device(device), cohort.data_hash, cohort.ids) | {"processes": processes.count}
+    if not run.note_origin(origin):
+        console.say("the data or their preprocessing have changed since this run began: its losses will not be those of an undisturbed run")
+
+
+def introduce(recipe: Recipe, progress: Progress, cohort: Cohort, device: torch.device, console: Console) -> None:
+    """Say what is about to be trained, where, on how many cases, and what the regularizers have to say of these classes."""
+    parameters = sum(p.numel() for p in progress.network.parameters())
+    console.say(
+        f"{recipe.model.name}: {parameters:,} parameters; {describe_device(device)}, {progress.pinned['precision']}; "
+        f"{len(cohort.training)} training and {len(cohort.validation)} validation cases"
+    )
+    for notice in [regularizer.notice(len(recipe.class_names())) for regularizer in recipe.regularizers]:
+        if notice:
+            console.say(f"notice: {notice}")
 
 
 def judge(progress: Progress, cohort: Cohort, recipe: Recipe, run: Run, recorder: Recorder, device: torch.device) -> None:
