@@ -32,6 +32,7 @@ LADDERS: dict[str, tuple[str, str, tuple[float, ...]]] = {
     "adversarial": ("regularizers", "magnitude", (3.0, 10.0, 30.0)),
     "mixup": ("regularizers", "alpha", (0.2, 1.0)),
 }
+ROWS = [name + tail for name in LADDERS for tail in ("", "_asymmetric")]
 SHOWN = (-1.0, -0.5, 0.5, 1.0, 2.0)  # shifts of cross-entropy's logits that have a row of the table
 Point = dict[str, float | None]  # metric -> mean over classes and seeds
 
@@ -117,7 +118,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of recipes, one of them cross_entropy")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--rows", nargs="+", metavar="NAME", help="these recipes only")
+    parser.add_argument(
+        "--rows", nargs="+", choices=ROWS, default=ROWS, metavar="NAME", help="these of the recipes only, beside cross_entropy"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--output", type=Path, default=Path("runs/study"))
@@ -144,7 +147,7 @@ def main() -> None:
         for shift in SHOWN:
             row("cross_entropy", f"shift {shift:+g}", thresholds[shift])
     curves: dict[str, dict[float, Point]] = {}
-    for name in asked.rows or [name + tail for name in LADDERS for tail in ("", "_asymmetric")]:
+    for name in asked.rows:
         technique = name.removesuffix("_asymmetric")
         curve = curves[name] = {}
         for strength in LADDERS[technique][2]:

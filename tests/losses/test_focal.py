@@ -8,7 +8,7 @@ from monai.losses import FocalLoss
 from pydantic import ValidationError
 
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.losses.focal import Focal, pull_and_slope
+from segkit.losses.focal import Focal, _Terms
 
 GAMMAS = pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 4.0])
 CLASSES = pytest.mark.parametrize("classes", [2, 4])
@@ -128,10 +128,13 @@ def test_first_and_second_derivatives_are_those_of_the_value_for_logits_and_targ
     ],
 )
 def test_the_discount_and_the_slope_by_hand_for_a_share_of_1_minus_p(wrong, spared, factor, bend):
-    logp = torch.full((1, 1, 1, 1, 1), math.log1p(-wrong), dtype=torch.float64)
-    pull, slope = pull_and_slope(logp, torch.full_like(logp, 0.25), 0.5, torch.tensor([spared]))
-    assert pull.item() == pytest.approx(0.25 * factor, rel=1e-6)
+    logp = torch.full((1, 1, 1, 1, 1), math.log1p(-wrong), dtype=torch.float64, requires_grad=True)
+    term = _Terms.apply(logp, torch.full_like(logp, 0.25), 0.5, torch.tensor([spared]))
+    (slope,) = torch.autograd.grad(term, logp, retain_graph=True)
+    (by_autograd,) = torch.autograd.grad(term, logp, create_graph=True)
+    assert term.item() == pytest.approx(0.25 * factor * math.log1p(-wrong), rel=1e-6)
     assert slope.item() == pytest.approx(0.25 * factor * bend, rel=1e-6)
+    assert by_autograd.item() == pytest.approx(0.25 * factor * bend, rel=1e-6)
 
 
 def test_soft_targets_enter_as_fractions(draw):
