@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of recipes, one of them cross_entropy")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument(
-        "--rows", nargs="+", choices=ROWS, default=ROWS, metavar="NAME", help="these of the recipes only, beside cross_entropy"
+        "--rows", nargs="*", choices=ROWS, default=ROWS, metavar="NAME", help="these of the recipes only, beside cross_entropy"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
