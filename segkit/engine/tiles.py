@@ -1,6 +1,6 @@
 """Whole volumes through a network, tile by tile: class probabilities on the network's grid."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from segkit.engine.device import Precision, autocast, laid_out
 from segkit.models.base import Lattice, Network, Shape
-from segkit.models.deepmedic import DeepMedicNetwork
+from segkit.models.blocks import Faces
+from segkit.models.deepmedic import Cells, DeepMedicNetwork
 from segkit.sampling.patch import Place, image_of
 
 CELLS = 32  # low-resolution cells of an axis computed at once
@@ -84,7 +85,7 @@ def exact_pass(network: DeepMedicNetwork, image: Tensor, roi: Tensor, tile: Shap
 
 
 def exact_features(network: DeepMedicNetwork, image: Tensor, roi: Tensor, tile: Shape) -> Iterator[tuple[Box, Tensor]]:
-    """What the classifier reads, [1, D, x, y, z] of each tile that holds an ROI voxel: disjoint tiles from the ROI's corner on.
+    """What the classifier reads, [1, D, x, y, z] of disjoint boxes that together hold every ROI voxel, at most a tile each.
 
     Low-resolution pathways are computed once for all tiles, the rest reads its real neighbors.
     """
@@ -92,19 +93,20 @@ def exact_features(network: DeepMedicNetwork, image: Tensor, roi: Tensor, tile: 
     if box is None:
         return
     context = [Context.over(network, index, image, box) for index in range(1, len(network.strides))]
-    for part in disjoint_tiles(box, tile):
-        if not roi[part.slices].any():
-            continue
-        low = [start == 0 for start in part.start]
-        high = [stop == size for stop, size in zip(part.stop, roi.shape, strict=True)]
-        seen = Box(
-            _shape(start - network.halo * (not face) for start, face in zip(part.start, low, strict=True)),
-            _shape(stop + network.halo * (not face) for stop, face in zip(part.stop, high, strict=True)),
-        )
+    for part in needed(disjoint_tiles(box, tile), roi):
+        seen, faces = widened(part, network.halo, roi.shape)
         normal = Lattice(1, _shape(size + 2 * network.border for size in seen.shape), (-network.border,) * 3)
-        maps = [network.path_map(0, image_of(image, normal, Place(seen.start, seen.shape))[None])]
-        maps += [cells.at(seen) for cells in context]
-        yield part, network.tile_features(maps, (low[0], high[0], low[1], high[1], low[2], high[2]))
+        local = network.path_map(0, *laid_out((image_of(image, normal, Place(seen.start, seen.shape))[None],), network))
+        yield part, network.tile_features(local, [cells.at(seen) for cells in context], faces)
+
+
+def widened(box: Box, voxels: int, extent: Sequence[int]) -> tuple[Box, Faces]:
+    """A box with `voxels` more at each face, but at those where the volume ends; and which these are."""
+    low = [start == 0 for start in box.start]
+    high = [stop == size for stop, size in zip(box.stop, extent, strict=True)]
+    start = _shape(max(0, first - voxels) for first in box.start)
+    stop = _shape(min(size, last + voxels) for last, size in zip(box.stop, extent, strict=True))
+    return Box(start, stop), (low[0], high[0], low[1], high[1], low[2], high[2])
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Context:
         for block in disjoint_tiles(grid, (CELLS, CELLS, CELLS)):
             offset = _shape(start + stride * cell for start, cell in zip(origin, block.start, strict=True))
             lattice = Lattice(stride, _shape(size + 2 * network.border for size in block.shape), offset)
-            maps = network.path_map(index, image_of(image, lattice, Place((0, 0, 0), (1, 1, 1)))[None])
+            maps = network.path_map(index, *laid_out((image_of(image, lattice, Place((0, 0, 0), (1, 1, 1)))[None],), network))
             if cells is None:
                 cells = maps.new_empty((1, maps.shape[1], *grid.shape))
             inside = tuple(slice(a - b, c - b) for a, b, c in zip(block.start, first, block.stop, strict=True))
@@ -135,15 +137,13 @@ class Context:
         assert cells is not None
         return cls(cells, first, stride)
 
-    def at(self, box: Box) -> Tensor:
-        """The maps repeated onto the voxels of a box."""
+    def at(self, box: Box) -> Cells:
+        """The cells of a box of voxels."""
         held = [
             slice(start // self.stride - cell, (stop - 1) // self.stride + 1 - cell)
             for start, stop, cell in zip(box.start, box.stop, self.first, strict=True)
         ]
-        return DeepMedicNetwork.upsample(
-            self.cells[:, :, *held], self.stride, _shape(start % self.stride for start in box.start), box.shape
-        )
+        return Cells(self.cells[:, :, *held], _shape(start % self.stride for start in box.start))
 
 
 def blended_pass(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: float) -> Tensor:
@@ -171,6 +171,14 @@ def disjoint_tiles(box: Box, tile: Shape) -> Iterator[Box]:
     ranges = [range(start, stop, size) for start, stop, size in zip(box.start, box.stop, tile, strict=True)]
     for corner in product(*ranges):
         yield Box(_shape(corner), _shape(min(c + size, stop) for c, size, stop in zip(corner, tile, box.stop, strict=True)))
+
+
+def needed(tiles: Iterable[Box], roi: Tensor) -> Iterator[Box]:
+    """Of each tile the smallest box around its ROI voxels; tiles without any are left out."""
+    for tile in tiles:
+        inner = bounding_box(roi[tile.slices])
+        if inner is not None:
+            yield Box(*(_shape(a + b for a, b in zip(tile.start, corner, strict=True)) for corner in (inner.start, inner.stop)))
 
 
 def overlapping_starts(extent: Shape, tile: Shape, overlap: float) -> Iterator[Shape]:
