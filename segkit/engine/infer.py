@@ -12,8 +12,9 @@ from scipy import ndimage
 from segkit.config.errors import InputError, SegkitError
 from segkit.engine.cohort import preparer, reach
 from segkit.engine.device import Precision, choose_precision
+from segkit.engine.exact import EXACT_TILE
 from segkit.engine.index import Facts, Index
-from segkit.engine.tiles import EXACT_TILE, probabilities
+from segkit.engine.slabs import Slab, View, slabs
 from segkit.engine.weights import Trained, load_weights
 from segkit.models.base import Network, Shape
 from segkit.recipe import Recipe
@@ -28,13 +29,14 @@ from segkit.volume.nifti import Volume
 class Prediction:
     """One predicted case.
 
-    indices: class indices uint8 on the native grid. probabilities: float32 [C, x, y, z] on the network's grid; `native` is the way back.
+    indices: class indices uint8 on the native grid. probabilities: float32 [C, x, y, z] on the network's grid, if they were asked for;
+    `native` is the way back.
     notices: what the reader took in one of several ways.
     """
 
     case: str
     indices: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None
     native: Native
     seconds: float
     notices: tuple[str, ...] = ()
@@ -67,22 +69,35 @@ def mirrored_axes(recipe: Recipe, wish: bool | None = None) -> tuple[int, ...]:
     return axes
 
 
-@torch.inference_mode()
 def predict_case(
-    members: Sequence[tuple[Network, Recipe]], case: Case, device: torch.device, precision: Precision, mirror: bool | None = None
+    members: Sequence[tuple[Network, Recipe]],
+    case: Case,
+    device: torch.device,
+    precision: Precision,
+    mirror: bool | None = None,
+    *,
+    with_probabilities: bool = False,
 ) -> Prediction:
     """Mean of the members' probabilities, the most probable class, kept parts, and back to the native grid."""
     began = time.perf_counter()
     image = torch.from_numpy(np.array(case.image)).to(device)
     roi = torch.from_numpy(np.array(case.roi)).to(device)
-    total: torch.Tensor | None = None
-    for network, recipe in members:
-        axes = mirrored_axes(recipe, mirror)
-        seen = probabilities(network, image, roi, tile_for(network, recipe), recipe.infer.overlap, axes, precision)
-        total = seen if total is None else total.add_(seen)
-    assert total is not None
-    shares = (total / len(members)).cpu().numpy()
-    indices = case.native.probabilities_to_native_labels(shares)
+    views = [View(network, tile_for(network, each), each.infer.overlap, mirrored_axes(each, mirror)) for network, each in members]
+    shares = np.empty((members[0][0].classifier.out_channels, *roi.shape), dtype=np.float32) if with_probabilities else None
+
+    def noted() -> Iterator[Slab]:
+        for slab in slabs(views, image, roi, precision):
+            if shares is not None:
+                shares[:, slab.rows] = slab.probabilities.cpu().numpy()
+            yield slab
+
+    if case.native.ratio is None:
+        labels = np.empty(tuple(roi.shape), dtype=np.uint8)
+        for slab in noted():
+            labels[slab.rows] = slab.probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        indices = case.native.label_to_native(labels)
+    else:
+        indices = case.native.probabilities_to_native_labels(slab.probabilities.cpu().numpy() for slab in noted())
     recipe = members[0][1]
     for name in recipe.infer.keep_largest:
         keep_largest(indices, recipe.structures()[name])
@@ -159,14 +174,15 @@ class Predictor:
         """The cases in a file or folder, read by the model's layout, else by the common ones."""
         return self.recipe.dataset.find_input(path)
 
-    def predict(self, files: CaseFiles, roi: Path | None = None) -> Prediction:
+    def predict(self, files: CaseFiles, roi: Path | None = None, *, with_probabilities: bool = False) -> Prediction:
         """One case. roi: a mask to use, however the recipe finds the ROI.
 
         Raises InputError where its files are missing, damaged or do not fit one another.
         """
         prepare = preparer(self.recipe, self._margin, "file" if roi else None)
         case = prepare(CaseFiles(files.id, files.channels, None, roi or files.roi, files.patient))
-        return predict_case([(member.network, member.recipe) for member in self.members], case, self.device, self.precision, self.mirror)
+        members = [(member.network, member.recipe) for member in self.members]
+        return predict_case(members, case, self.device, self.precision, self.mirror, with_probabilities=with_probabilities)
 
     def written(self, files: CaseFiles, prediction: Prediction) -> Volume:
         """The label map as it is written: source values, in the geometry of the case's first channel."""
@@ -208,8 +224,8 @@ def predict_all(
             yield Outcome(files.id, skipped=True)
             continue
         try:
-            prediction = predictor.predict(files, roi)
-            facts = _write(index, predictor, files, prediction, with_probabilities)
+            prediction = predictor.predict(files, roi, with_probabilities=with_probabilities)
+            facts = _write(index, predictor, files, prediction)
         except SegkitError as error:
             index.note(files.id, {"error": error.code, "message": error.what})
             outcome = Outcome(files.id, error)
@@ -220,10 +236,10 @@ def predict_all(
         yield outcome
 
 
-def _write(index: Index, predictor: Predictor, files: CaseFiles, prediction: Prediction, with_probabilities: bool) -> Facts:
+def _write(index: Index, predictor: Predictor, files: CaseFiles, prediction: Prediction) -> Facts:
     """One case into the index's folder; the label map last. Returns its entry."""
     volume = predictor.written(files, prediction)
-    if with_probabilities:
+    if prediction.probabilities is not None:
         for name, field in zip(predictor.class_map.names, prediction.probabilities, strict=True):
             path = index.probability(files.id, name)
             path.parent.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from torch.nn.functional import batch_norm, conv3d, pad
 from segkit.models.base import Shape
 
 Activation = Literal["prelu", "relu"]
-Kind = tuple[int, int, int]  # FIRST, MIDDLE or LAST voxel of a cell, along x, y, z
+Kind = tuple[int, ...]  # FIRST, MIDDLE or LAST voxel of a cell, along x, y, z
 Slices = tuple[slice, ...]
 Faces = tuple[bool, bool, bool, bool, bool, bool]  # x low, x high, y low, y high, z low, z high
 
@@ -194,9 +194,9 @@ def _meetings(kind: Kind, stride: int, start: Shape, voxels: Sequence[int], cell
         yield tuple(mine), tuple(theirs)
 
 
-def _merged(weight: Tensor, edges: tuple[bool, ...]) -> dict[tuple[int, ...], Tensor]:
+def _merged(weight: Tensor, edges: tuple[bool, ...]) -> dict[Kind, Tensor]:
     """Kernels over cells instead of voxels, [D, C, 1 or 2, ...], of the kinds of voxels that lie at an edge of their cell or not."""
-    kernels: dict[tuple[int, ...], Tensor] = {(): weight}
+    kernels: dict[Kind, Tensor] = {(): weight}
     for axis, edge in enumerate(edges, start=2):
         merged = {}
         for kind, kernel in kernels.items():
