@@ -14,6 +14,7 @@ from segkit.engine.cohort import preparer, reach
 from segkit.engine.device import Precision, choose_precision
 from segkit.engine.exact import EXACT_TILE
 from segkit.engine.index import Facts, Index
+from segkit.engine.pipeline import pipelined
 from segkit.engine.slabs import Slab, View, slabs
 from segkit.engine.weights import Trained, load_weights
 from segkit.models.base import Network, Shape
@@ -174,13 +175,16 @@ class Predictor:
         """The cases in a file or folder, read by the model's layout, else by the common ones."""
         return self.recipe.dataset.find_input(path)
 
-    def predict(self, files: CaseFiles, roi: Path | None = None, *, with_probabilities: bool = False) -> Prediction:
-        """One case. roi: a mask to use, however the recipe finds the ROI.
+    def read(self, files: CaseFiles, roi: Path | None = None) -> Case:
+        """One case, preprocessed. roi: a mask to use, however the recipe finds the ROI.
 
         Raises InputError where its files are missing, damaged or do not fit one another.
         """
         prepare = preparer(self.recipe, self._margin, "file" if roi else None)
-        case = prepare(CaseFiles(files.id, files.channels, None, roi or files.roi, files.patient))
+        return prepare(CaseFiles(files.id, files.channels, None, roi or files.roi, files.patient))
+
+    def predict(self, case: Case, *, with_probabilities: bool = False) -> Prediction:
+        """What the members say of a case."""
         members = [(member.network, member.recipe) for member in self.members]
         return predict_case(members, case, self.device, self.precision, self.mirror, with_probabilities=with_probabilities)
 
@@ -209,7 +213,7 @@ def predict_all(
     roi: Path | None = None,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
-    """Predict cases into a folder, one after the other; a bad case is reported and the others go on. roi: of `Predictor.predict`.
+    """Predict cases into a folder; a bad case is reported and the others go on. roi: of `Predictor.read`. What was there comes first.
 
     Writes `<case>.nii.gz`, with probabilities also `probabilities/<case>_<class>.nii.gz`, and `predictions.json`. What the same models have
     written already is left, unless `overwrite`. Raises InputError, before anything is written, where another's file is in the way.
@@ -219,21 +223,33 @@ def predict_all(
     index.admit([replace(files, roi=roi or files.roi) for files in cases], overwrite)
     output.mkdir(parents=True, exist_ok=True)
     index.write()
-    for files in cases:
-        if not overwrite and index.holds(files.id, with_probabilities):
-            yield Outcome(files.id, skipped=True)
-            continue
-        try:
-            prediction = predictor.predict(files, roi, with_probabilities=with_probabilities)
-            facts = _write(index, predictor, files, prediction)
-        except SegkitError as error:
-            index.note(files.id, {"error": error.code, "message": error.what})
-            outcome = Outcome(files.id, error)
-        else:
-            index.note(files.id, facts)
-            outcome = Outcome(files.id, notices=prediction.notices)
+    there = {files.id for files in cases if not overwrite and index.holds(files.id, with_probabilities)}
+    yield from (Outcome(files.id, skipped=True) for files in cases if files.id in there)
+
+    def write(files: CaseFiles, result: Prediction | SegkitError) -> Outcome:
+        outcome = _written(index, predictor, files, result)
         index.write()
-        yield outcome
+        return outcome
+
+    yield from pipelined(
+        [files for files in cases if files.id not in there],
+        lambda files: predictor.read(files, roi),
+        lambda case: predictor.predict(case, with_probabilities=with_probabilities),
+        write,
+    )
+
+
+def _written(index: Index, predictor: Predictor, files: CaseFiles, result: Prediction | SegkitError) -> Outcome:
+    """One case into the index's folder, if it was predicted and can be written; noted in any case."""
+    if not isinstance(result, SegkitError):
+        try:
+            index.note(files.id, _write(index, predictor, files, result))
+        except SegkitError as error:
+            result = error
+        else:
+            return Outcome(files.id, notices=result.notices)
+    index.note(files.id, {"error": result.code, "message": result.what})
+    return Outcome(files.id, result)
 
 
 def _write(index: Index, predictor: Predictor, files: CaseFiles, prediction: Prediction) -> Facts:
