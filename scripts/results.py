@@ -99,7 +99,7 @@ def deepmedic(data: Path, output: Path) -> None:
     predictor = Predictor.load([run.path], choose_device("auto"))
     (files,) = recipe.dataset.splits().test
     began = time.perf_counter()
-    written = predictor.written(files, predictor.predict(files))
+    written = predictor.written(files, predictor.predict(predictor.read(files)))
     seconds = time.perf_counter() - began
     like = nifti.read(next(iter(files.channels.values())).path)
     assert written.array.shape == like.array.shape

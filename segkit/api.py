@@ -59,7 +59,7 @@ class Model:
                     "SK-I020", "not one case", where=scan, expected="one case", got=f"{len(cases)} cases", remedy="predict them one by one"
                 )
             files = cases[0]
-        return self.predictor.written(files, self.predictor.predict(files, roi=Path(roi) if roi else None))
+        return self.predictor.written(files, self.predictor.predict(self.predictor.read(files, Path(roi) if roi else None)))
 
 
 def load(path: str | Path | Sequence[str | Path], device: str = "auto") -> Model:

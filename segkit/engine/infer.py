@@ -12,8 +12,10 @@ from scipy import ndimage
 from segkit.config.errors import InputError, SegkitError
 from segkit.engine.cohort import preparer, reach
 from segkit.engine.device import Precision, choose_precision
+from segkit.engine.exact import EXACT_TILE
 from segkit.engine.index import Facts, Index
-from segkit.engine.tiles import EXACT_TILE, probabilities
+from segkit.engine.pipeline import pipelined
+from segkit.engine.slabs import Slab, View, slabs
 from segkit.engine.weights import Trained, load_weights
 from segkit.models.base import Network, Shape
 from segkit.recipe import Recipe
@@ -28,13 +30,14 @@ from segkit.volume.nifti import Volume
 class Prediction:
     """One predicted case.
 
-    indices: class indices uint8 on the native grid. probabilities: float32 [C, x, y, z] on the network's grid; `native` is the way back.
+    indices: class indices uint8 on the native grid. probabilities: float32 [C, x, y, z] on the network's grid, if they were asked for;
+    `native` is the way back.
     notices: what the reader took in one of several ways.
     """
 
     case: str
     indices: np.ndarray
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None
     native: Native
     seconds: float
     notices: tuple[str, ...] = ()
@@ -67,22 +70,35 @@ def mirrored_axes(recipe: Recipe, wish: bool | None = None) -> tuple[int, ...]:
     return axes
 
 
-@torch.inference_mode()
 def predict_case(
-    members: Sequence[tuple[Network, Recipe]], case: Case, device: torch.device, precision: Precision, mirror: bool | None = None
+    members: Sequence[tuple[Network, Recipe]],
+    case: Case,
+    device: torch.device,
+    precision: Precision,
+    mirror: bool | None = None,
+    *,
+    with_probabilities: bool = False,
 ) -> Prediction:
     """Mean of the members' probabilities, the most probable class, kept parts, and back to the native grid."""
     began = time.perf_counter()
     image = torch.from_numpy(np.array(case.image)).to(device)
     roi = torch.from_numpy(np.array(case.roi)).to(device)
-    total: torch.Tensor | None = None
-    for network, recipe in members:
-        axes = mirrored_axes(recipe, mirror)
-        seen = probabilities(network, image, roi, tile_for(network, recipe), recipe.infer.overlap, axes, precision)
-        total = seen if total is None else total.add_(seen)
-    assert total is not None
-    shares = (total / len(members)).cpu().numpy()
-    indices = case.native.probabilities_to_native_labels(shares)
+    views = [View(network, tile_for(network, each), each.infer.overlap, mirrored_axes(each, mirror)) for network, each in members]
+    shares = np.empty((members[0][0].classifier.out_channels, *roi.shape), dtype=np.float32) if with_probabilities else None
+
+    def noted() -> Iterator[Slab]:
+        for slab in slabs(views, image, roi, precision):
+            if shares is not None:
+                shares[:, slab.rows] = slab.probabilities.cpu().numpy()
+            yield slab
+
+    if case.native.ratio is None:
+        labels = np.empty(tuple(roi.shape), dtype=np.uint8)
+        for slab in noted():
+            labels[slab.rows] = slab.probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        indices = case.native.label_to_native(labels)
+    else:
+        indices = case.native.probabilities_to_native_labels(slab.probabilities.cpu().numpy() for slab in noted())
     recipe = members[0][1]
     for name in recipe.infer.keep_largest:
         keep_largest(indices, recipe.structures()[name])
@@ -159,14 +175,18 @@ class Predictor:
         """The cases in a file or folder, read by the model's layout, else by the common ones."""
         return self.recipe.dataset.find_input(path)
 
-    def predict(self, files: CaseFiles, roi: Path | None = None) -> Prediction:
-        """One case. roi: a mask to use, however the recipe finds the ROI.
+    def read(self, files: CaseFiles, roi: Path | None = None) -> Case:
+        """One case, preprocessed. roi: a mask to use, however the recipe finds the ROI.
 
         Raises InputError where its files are missing, damaged or do not fit one another.
         """
         prepare = preparer(self.recipe, self._margin, "file" if roi else None)
-        case = prepare(CaseFiles(files.id, files.channels, None, roi or files.roi, files.patient))
-        return predict_case([(member.network, member.recipe) for member in self.members], case, self.device, self.precision, self.mirror)
+        return prepare(CaseFiles(files.id, files.channels, None, roi or files.roi, files.patient))
+
+    def predict(self, case: Case, *, with_probabilities: bool = False) -> Prediction:
+        """What the members say of a case."""
+        members = [(member.network, member.recipe) for member in self.members]
+        return predict_case(members, case, self.device, self.precision, self.mirror, with_probabilities=with_probabilities)
 
     def written(self, files: CaseFiles, prediction: Prediction) -> Volume:
         """The label map as it is written: source values, in the geometry of the case's first channel."""
@@ -193,7 +213,7 @@ def predict_all(
     roi: Path | None = None,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
-    """Predict cases into a folder, one after the other; a bad case is reported and the others go on. roi: of `Predictor.predict`.
+    """Predict cases into a folder; a bad case is reported and the others go on. roi: of `Predictor.read`. What was there comes first.
 
     Writes `<case>.nii.gz`, with probabilities also `probabilities/<case>_<class>.nii.gz`, and `predictions.json`. What the same models have
     written already is left, unless `overwrite`. Raises InputError, before anything is written, where another's file is in the way.
@@ -203,27 +223,39 @@ def predict_all(
     index.admit([replace(files, roi=roi or files.roi) for files in cases], overwrite)
     output.mkdir(parents=True, exist_ok=True)
     index.write()
-    for files in cases:
-        if not overwrite and index.holds(files.id, with_probabilities):
-            yield Outcome(files.id, skipped=True)
-            continue
-        try:
-            prediction = predictor.predict(files, roi)
-            facts = _write(index, predictor, files, prediction, with_probabilities)
-        except SegkitError as error:
-            index.note(files.id, {"error": error.code, "message": error.what})
-            outcome = Outcome(files.id, error)
-        else:
-            index.note(files.id, facts)
-            outcome = Outcome(files.id, notices=prediction.notices)
+    there = {files.id for files in cases if not overwrite and index.holds(files.id, with_probabilities)}
+    yield from (Outcome(files.id, skipped=True) for files in cases if files.id in there)
+
+    def write(files: CaseFiles, result: Prediction | SegkitError) -> Outcome:
+        outcome = _written(index, predictor, files, result)
         index.write()
-        yield outcome
+        return outcome
+
+    yield from pipelined(
+        [files for files in cases if files.id not in there],
+        lambda files: predictor.read(files, roi),
+        lambda case: predictor.predict(case, with_probabilities=with_probabilities),
+        write,
+    )
 
 
-def _write(index: Index, predictor: Predictor, files: CaseFiles, prediction: Prediction, with_probabilities: bool) -> Facts:
+def _written(index: Index, predictor: Predictor, files: CaseFiles, result: Prediction | SegkitError) -> Outcome:
+    """One case into the index's folder, if it was predicted and can be written; noted in any case."""
+    if not isinstance(result, SegkitError):
+        try:
+            index.note(files.id, _write(index, predictor, files, result))
+        except SegkitError as error:
+            result = error
+        else:
+            return Outcome(files.id, notices=result.notices)
+    index.note(files.id, {"error": result.code, "message": result.what})
+    return Outcome(files.id, result)
+
+
+def _write(index: Index, predictor: Predictor, files: CaseFiles, prediction: Prediction) -> Facts:
     """One case into the index's folder; the label map last. Returns its entry."""
     volume = predictor.written(files, prediction)
-    if with_probabilities:
+    if prediction.probabilities is not None:
         for name, field in zip(predictor.class_map.names, prediction.probabilities, strict=True):
             path = index.probability(files.id, name)
             path.parent.mkdir(exist_ok=True)

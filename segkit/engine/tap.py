@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn.functional import conv3d
 
 from segkit.engine.device import Precision, autocast, laid_out
-from segkit.engine.tiles import Box, exact_features, overlapping_starts
+from segkit.engine.exact import Side
+from segkit.engine.tiles import Box, bounding_box, overlapping_starts
 from segkit.models.base import Network, Shape
+from segkit.models.deepmedic import DeepMedicNetwork
 from segkit.sampling.patch import Place, image_of
 
 
@@ -39,40 +41,43 @@ def tapped(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: f
     if network.training:
         raise ValueError("the network is in training mode: call eval() before analyzing it")
     weight, bias = network.classifier.weight.float(), network.classifier.bias
-    tiles = exact_features(network, image, roi, tile) if network.exact else owned_features(network, image, roi, tile, overlap)  # type: ignore[arg-type]
+    box = bounding_box(roi)
+    if box is None:
+        return
+    tiles = exact_features(network, image, roi, box, tile) if network.exact else owned_features(network, image, roi, box, tile, overlap)  # type: ignore[arg-type]
     while True:
         with autocast(image.device, precision):
             part = next(tiles, None)
         if part is None:
             return
-        box, features = part
+        held, features = part
         features = features.float()
-        yield Tap(box, features[0], conv3d(features, weight, None if bias is None else bias.float())[0])
+        yield Tap(held, features[0], conv3d(features, weight, None if bias is None else bias.float())[0])
 
 
-def owned_features(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: float) -> Iterator[tuple[Box, Tensor]]:
-    """Features [1, D, x, y, z] of overlapping tiles, each cut to the box that it owns; boxes without an ROI voxel are left out."""
-    x, y, z = roi.shape
-    extent = x, y, z
-    lattices = network.lattices(tile)
-    owned = [
-        owned_ranges(sorted({start[axis] for start in overlapping_starts(extent, tile, overlap)}), tile[axis], extent[axis])
-        for axis in range(3)
-    ]
-    for start in overlapping_starts(extent, tile, overlap):
+def exact_features(network: DeepMedicNetwork, image: Tensor, roi: Tensor, box: Box, tile: Shape) -> Iterator[tuple[Box, Tensor]]:
+    """Features [1, D, x, y, z] of disjoint boxes that hold every ROI voxel."""
+    yield from Side.over(network, image, roi, box, tile).features(network, box)
+
+
+def owned_features(network: Network, image: Tensor, roi: Tensor, box: Box, tile: Shape, overlap: float) -> Iterator[tuple[Box, Tensor]]:
+    """Features [1, D, x, y, z] of overlapping tiles, each cut to what it owns; what holds no ROI voxel is left out."""
+    lattices, starts = network.lattices(tile), list(overlapping_starts(box, tile, overlap))
+    owned = [owned_ranges(sorted({start[axis] for start in starts}), tile[axis], box.start[axis], box.stop[axis]) for axis in range(3)]
+    for start in starts:
         (x0, x1), (y0, y1), (z0, z1) = (ranges[low] for ranges, low in zip(owned, start, strict=True))
-        box = Box((x0, y0, z0), (x1, y1, z1))
-        if not roi[box.slices].any():
+        own = Box((x0, y0, z0), (x1, y1, z1))
+        if not roi[own.slices].any():
             continue
         place = Place(start, tile)
         features = network.features(laid_out(tuple(image_of(image, lattice, place)[None] for lattice in lattices), network))
-        yield box, features[:, :, x0 - start[0] : x1 - start[0], y0 - start[1] : y1 - start[1], z0 - start[2] : z1 - start[2]]
+        yield own, features[:, :, x0 - start[0] : x1 - start[0], y0 - start[1] : y1 - start[1], z0 - start[2] : z1 - start[2]]
 
 
-def owned_ranges(starts: list[int], length: int, extent: int) -> dict[int, tuple[int, int]]:
+def owned_ranges(starts: list[int], length: int, low: int, high: int) -> dict[int, tuple[int, int]]:
     """Start of each tile along an axis -> the voxels it owns, (first, after the last): up to the middle of what it shares with the next.
 
-    Together the ranges are 0 .. extent - 1, without gap or overlap.
+    Together the ranges are low .. high - 1, without gap or overlap.
     """
-    cuts = [0, *((low + length + high) // 2 for low, high in pairwise(starts)), extent]
+    cuts = [low, *((first + length + second) // 2 for first, second in pairwise(starts)), high]
     return {start: (cuts[index], cuts[index + 1]) for index, start in enumerate(starts)}

@@ -5,11 +5,13 @@ Source: Kamnitsas et al., Medical Image Analysis 2017; residual connections: Kam
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self, cast
 
 import torch
 from pydantic import Field, PositiveInt, field_validator, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import conv3d, pad
 
 from segkit.models.base import Lattice, Model, Network, Shape, models
 from segkit.models.blocks import (
@@ -18,7 +20,9 @@ from segkit.models.blocks import (
     PreActivation,
     PreActivationConv,
     ValidPathway,
+    add_convolved_cells,
     add_residual,
+    cells_of,
     crop_faces,
     normal_fan_in,
     pad_faces,
@@ -111,14 +115,15 @@ class DeepMedicNetwork(Network):
     being the first of the volume; a pathway is a plain valid convolution, so its cells can be computed once, block by block, on that grid.
     Tiles then read them anywhere; `shape` is the tile and `halo` more voxels at inner faces:
 
-        maps = [path_map(0, patch), *(upsample(cells_i, stride_i, start_i, shape) for each context stride)]
-        logits = classifier(tile_features(maps, faces))
+        context = [Cells(path_map(i, samples_i), start_i) for each context stride]
+        logits = classifier(tile_features(path_map(0, patch), context, faces))
 
     border: samples around the output that a pathway uses up. halo: voxels that the fully connected layers read beyond the tile.
     strides: of the pathways, 1 first.
     """
 
     exact = True
+    channels_last = True
 
     def __init__(self, settings: DeepMedic, in_channels: int, classes: int) -> None:
         super().__init__()
@@ -156,32 +161,49 @@ class DeepMedicNetwork(Network):
     def features(self, image: tuple[Tensor, ...]) -> Tensor:
         """Of a patch that knows no neighbors: its border voxels are repeated where the fully connected layers look beyond."""
         local, *context = (self.path_map(index, samples) for index, samples in enumerate(image))
-        shape = (local.shape[2], local.shape[3], local.shape[4])
-        low = (self.upsample(cells, stride, (0, 0, 0), shape) for cells, stride in zip(context, self.strides[1:], strict=True))
-        return self.tile_features([local, *low], WHOLE)
+        return self.tile_features(local, [Cells(maps, (0, 0, 0)) for maps in context], WHOLE)
 
     def path_map(self, index: int, samples: Tensor) -> Tensor:
         """Output of pathway `index` (0 is stride 1) on samples [B, M, x, y, z] of any size: [B, D, x - 2 border, ...]."""
         return self.pathways[index](samples)
 
-    @staticmethod
-    def upsample(cells: Tensor, stride: int, start: Shape, shape: Shape) -> Tensor:
-        """Each cell repeated along every axis, from voxel `start` of the first cell on, cut to `shape`."""
-        return repeat_cells(cells, stride, start, shape)
+    def tile_features(self, local: Tensor, context: Sequence["Cells"], faces: Faces) -> Tensor:
+        """Features [B, D, X, Y, Z] of a tile from the maps of all pathways.
 
-    def tile_features(self, maps: Sequence[Tensor], faces: Faces) -> Tensor:
-        """Features [B, D, X, Y, Z] of a tile from the maps of all pathways at stride 1.
-
-        maps: each [B, D, ...], the tile and `halo` more voxels at every face that is False (x low, x high, y low, y high, z low, z high).
+        local: at stride 1 [B, D, ...], the tile and `halo` more voxels at every face that is False (x low, x high, y low, y high, z low,
+        z high); context: the cells of those voxels, for each context stride.
         Where a face is True the volume ends and its border voxel is repeated, after the activation, so that no statistics see it.
         """
-        x = before_last = torch.cat(tuple(maps), dim=1)
+        shape = (local.shape[2], local.shape[3], local.shape[4])
+        low = (repeat_cells(cells.maps, stride, cells.start, shape) for cells, stride in zip(context, self.strides[1:], strict=True))
+        x = before_last = torch.cat((local, *low), dim=1)
         for number, layer in enumerate(cast(Iterable[PreActivationConv], self.hidden), start=1):
             out = layer.before(x)
-            if number == 1:
-                out, x = pad_faces(out, faces, self.halo), crop_faces(x, faces, self.halo)
-            out = layer.conv(out)
+            if number == 1 and self.halo:
+                out, x = self._first_hidden(out, [cells.start for cells in context], faces), crop_faces(x, faces, self.halo)
+            else:
+                out = layer.conv(out)
             if number in self.settings.hidden_residual_after:
                 out = add_residual(out, before_last)
             before_last, x = x, out
         return self.before_classifier(x)
+
+    def _first_hidden(self, activated: Tensor, starts: Sequence[Shape], faces: Faces) -> Tensor:
+        """The 3x3x3 convolution of the maps of all pathways, those of a low-resolution pathway at its cells."""
+        weight = cast(PreActivationConv, self.hidden[0]).conv.weight
+        width = self.settings.widths[-1]
+        (local, *context), (local_weight, *weights) = activated.split(width, dim=1), weight.split(width, dim=1)
+        out = conv3d(pad_faces(local, faces, 1), local_weight)
+        for voxels, part, stride, start in zip(context, weights, self.strides[1:], starts, strict=True):
+            cells = pad(cells_of(voxels, stride, start), (1,) * 6, mode="replicate")
+            x, y, z = (first + (not face) for first, face in zip(start, faces[::2], strict=True))
+            out = add_convolved_cells(out, cells, part, stride, (x, y, z))
+        return out
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What a low-resolution pathway says of a tile: maps [B, D, x, y, z], and how many voxels of the first cell lie before the tile."""
+
+    maps: Tensor
+    start: Shape

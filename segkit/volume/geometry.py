@@ -3,7 +3,7 @@
 native  --permute and flip axes-->  oriented  --resample about the center-->  resampled  --cut a box-->  network grid
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -166,17 +166,20 @@ class Native:
             place[...] = resample.linear(field, positions)
         return native
 
-    def probabilities_to_native_labels(self, probabilities: np.ndarray, fill: int = 0) -> np.ndarray:
-        """The most probable class of every native voxel: [C, x, y, z] (or logits) on the network's grid -> uint8, native.
+    def probabilities_to_native_labels(self, slabs: Iterable[np.ndarray], fill: int = 0) -> np.ndarray:
+        """The most probable class of every native voxel -> uint8.
 
-        Each class is interpolated linearly, slab by slab, and only the largest value is kept: the memory is one native label map,
-        a slab of SLAB_VOXELS, and the input, whatever C is. `fill` outside the box; the lower class where two tie.
+        slabs: probabilities (or logits) on the network's grid [C, n, y, z], one after the other along x; each is read before the next is
+        asked for. Each class is interpolated linearly, a slab of SLAB_VOXELS at a time, and only the largest value is kept: the memory is
+        one native label map and two slabs, whatever C is. `fill` outside the box; the lower class where two tie.
         """
         native = np.full(self.shape, fill, dtype=np.uint8)
-        for place, positions in self._slabs(native):
+        rows = _Rows(slabs, self.network_shape[0])
+        for place, (x, y, z) in self._slabs(native):
+            held, first = rows.between(x[0], x[-1])
             best = np.full(place.shape, -np.inf, dtype=np.float32)
-            for index, channel in enumerate(probabilities):
-                value = resample.linear(channel, positions)
+            for index, channel in enumerate(held):
+                value = resample.linear(channel, (x - first, y, z))
                 place[value > best] = index
                 np.maximum(best, value, out=best)
         return native
@@ -218,6 +221,26 @@ class Native:
     @staticmethod
     def _whole(positions: Positions) -> tuple[slice, slice, slice]:
         return tuple(slice(round(at[0]), round(at[-1]) + 1) for at in positions)  # type: ignore[return-value]
+
+
+class _Rows:
+    """The rows of slabs [C, n, y, z] around ascending positions: those passed are let go, those ahead not asked for yet."""
+
+    def __init__(self, slabs: Iterable[np.ndarray], count: int) -> None:
+        self.slabs, self.count = iter(slabs), count
+        self.held, self.first = next(self.slabs).copy(), 0
+
+    def between(self, low: float, high: float) -> tuple[np.ndarray, int]:
+        """The rows that linear interpolation at positions low .. high reads, and the number of the first of them."""
+        start = min(max(int(np.floor(low)), 0), self.count - 1)
+        stop = min(max(int(np.ceil(high)), 0), self.count - 1) + 1
+        parts, reached = [self.held[:, start - self.first :]], self.first + self.held.shape[1]
+        while reached < stop:
+            ahead = next(self.slabs)
+            parts.append(ahead[:, max(0, start - reached) :].copy())
+            reached += ahead.shape[1]
+        self.held, self.first = np.concatenate(parts, axis=1), start
+        return self.held[:, : stop - start], start
 
 
 def _orientation(affine: np.ndarray, codes: str | None) -> tuple[Shape, tuple[bool, bool, bool]]:

@@ -9,8 +9,8 @@ from segkit.engine.cohort import gather, make_loader
 from segkit.engine.console import Console
 from segkit.engine.progress import Progress
 from segkit.engine.run import Run
+from segkit.engine.slabs import View, probabilities
 from segkit.engine.step import step
-from segkit.engine.tiles import probabilities
 from segkit.engine.train import train
 from segkit.models.deepmedic import DeepMedicTiny
 from segkit.models.unet3d import UNet3D
@@ -35,8 +35,8 @@ def test_batches_cut_on_the_device_are_those_of_the_host(tiny, tmp_path):
 def test_probabilities_agree_with_the_cpu(settings):
     torch.manual_seed(0)
     network, image, roi = settings.build(2, 3), torch.randn(2, 30, 31, 32), torch.ones(30, 31, 32, dtype=torch.bool)
-    host = probabilities(network, image, roi, (16, 16, 16), 0.5, (), "fp32")
-    device = probabilities(network.cuda(), image.cuda(), roi.cuda(), (16, 16, 16), 0.5, (), "fp32")
+    host = probabilities([View(network, (16, 16, 16), 0.5)], image, roi, "fp32")
+    device = probabilities([View(network.cuda(), (16, 16, 16), 0.5)], image.cuda(), roi.cuda(), "fp32")
     torch.testing.assert_close(device.cpu(), host, atol=1e-4, rtol=0)
 
 

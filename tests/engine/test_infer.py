@@ -158,7 +158,9 @@ def test_a_network_that_never_saw_a_mirrored_patch_is_not_asked_for_mirrored_pas
 def test_an_ensemble_of_one_model_twice_is_that_model(tiny_run, predictor, scan, tmp_path):
     path = saved(scan, tmp_path / "scan.nii.gz")
     twice = Predictor.load([tiny_run.path, tiny_run.path], CPU)
-    np.testing.assert_allclose(twice.predict(files(path)).probabilities, predictor.predict(files(path)).probabilities, atol=1e-6)
+    once, both = (each.predict(each.read(files(path)), with_probabilities=True) for each in (predictor, twice))
+    np.testing.assert_allclose(both.probabilities, once.probabilities, atol=1e-6)
+    assert predictor.predict(predictor.read(files(path))).probabilities is None
 
 
 def test_models_of_other_classes_are_no_ensemble(tiny, tiny_run, tmp_path):
@@ -203,10 +205,11 @@ def mask(scan, tmp_path) -> Path:
 def test_a_given_mask_is_the_roi_whatever_the_recipe_says(predictor, scan, reference, mask, tmp_path):
     assert predictor.recipe.dataset.roi != "file"
     path = saved(scan, tmp_path / "scan.nii.gz")
-    inside = predictor.predict(files(path), roi=mask).indices
+    inside = predictor.predict(predictor.read(files(path), mask)).indices
     assert (inside[16:] == 0).all()
     assert np.count_nonzero(reference.get_fdata()[16:]) > 0
-    beside = predictor.predict(CaseFiles("scan", {"flair": Source(path)}, roi=mask)).indices  # a layout's mask that the recipe does not use
+    case = predictor.read(CaseFiles("scan", {"flair": Source(path)}, roi=mask))  # a layout's mask that the recipe does not use
+    beside = predictor.predict(case).indices
     np.testing.assert_array_equal(np.where(beside, 2, 0), reference.get_fdata())
     by_path = Model(predictor).predict(path, roi=mask)
     by_name = Model(predictor).predict({"flair": path}, roi=str(mask))

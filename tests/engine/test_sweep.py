@@ -147,7 +147,7 @@ def test_shift_0_of_the_written_fields_is_the_label_map_as_prediction_makes_it(s
     native = Native.plan((20, 18, 16), affine, "RAS", spacing)
     native = native.cropped((2, 1, 1), tuple(size - 2 for size in native.resampled))
     stack = np.random.default_rng(1).dirichlet((4.0, 1.0, 1.0, 1.0), native.network_shape).astype(np.float32).transpose(3, 0, 1, 2)
-    whole = native.probabilities_to_native_labels(stack)
+    whole = native.probabilities_to_native_labels([stack])
     indices = whole.copy()
     for members in kept:
         keep_largest(indices, members)

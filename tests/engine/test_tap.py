@@ -5,8 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segkit.engine.slabs import View, probabilities
 from segkit.engine.tap import owned_ranges, tapped
-from segkit.engine.tiles import overlapping_starts, probabilities
+from segkit.engine.tiles import Box, overlapping_starts
 from segkit.models.deepmedic import DeepMedicTiny
 from segkit.models.unet3d import UNet3D
 
@@ -56,8 +57,8 @@ def test_without_an_roi_voxel_nothing_comes(settings):
 
 @given(st.integers(1, 60), st.integers(1, 30), st.sampled_from([0.0, 0.25, 0.5, 0.9]))
 def test_owned_ranges_follow_one_another_and_lie_in_their_tiles(extent, length, overlap):
-    starts = sorted({start[0] for start in overlapping_starts((extent, 1, 1), (length, 1, 1), overlap)})
-    ranges = owned_ranges(starts, length, extent)
+    starts = sorted({start[0] for start in overlapping_starts(Box((0, 0, 0), (extent, 1, 1)), (length, 1, 1), overlap)})
+    ranges = owned_ranges(starts, length, 0, extent)
     assert [low for low, _ in ranges.values()] == [0, *(high for _, high in ranges.values())][:-1]
     assert list(ranges.values())[-1][1] == extent
     for start, (low, high) in ranges.items():
@@ -65,8 +66,9 @@ def test_owned_ranges_follow_one_another_and_lie_in_their_tiles(extent, length, 
 
 
 def test_owned_ranges_by_hand():
-    assert owned_ranges([0, 6, 12], 10, 22) == {0: (0, 8), 6: (8, 14), 12: (14, 22)}
-    assert owned_ranges([-3], 10, 4) == {-3: (0, 4)}
+    assert owned_ranges([0, 6, 12], 10, 0, 22) == {0: (0, 8), 6: (8, 14), 12: (14, 22)}
+    assert owned_ranges([-3], 10, 0, 4) == {-3: (0, 4)}
+    assert owned_ranges([5, 11], 10, 5, 21) == {5: (5, 13), 11: (13, 21)}
 
 
 def test_logits_of_one_tile_are_the_networks_own():
@@ -79,7 +81,7 @@ def test_logits_of_one_tile_are_the_networks_own():
 
 def test_softmax_of_an_exact_networks_logits_is_its_prediction():
     network = network_of(DeepMedicTiny())
-    expected = probabilities(network, volume(), EVERYWHERE, (9, 9, 9), 0.5, (), "fp32")
+    expected = probabilities([View(network, (9, 9, 9), 0.5)], volume(), EVERYWHERE, "fp32")
     for tap in tapped(network, volume(), EVERYWHERE, (12, 7, 20), 0.5, "fp32"):
         torch.testing.assert_close(tap.logits.softmax(0), expected[:, *tap.box.slices], atol=1e-5, rtol=0)
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from segkit.engine.tiles import Box, blended_pass, bounding_box, disjoint_tiles, gaussian, overlapping_starts, probabilities
+from segkit.engine.blend import gaussian
+from segkit.engine.slabs import View, probabilities, slabs
+from segkit.engine.tiles import Box, bounding_box, disjoint_tiles, mirrored, needed, overlapping_starts, widened
 from segkit.models.base import Lattice, Network
 from segkit.models.deepmedic import DeepMedic, DeepMedicBasic, DeepMedicTiny, DeepMedicWide
 from segkit.models.unet3d import UNet3D
@@ -30,8 +32,8 @@ def volume(shape: tuple[int, int, int] = SHAPE, channels: int = 2) -> torch.Tens
     return torch.randn((channels, *shape), generator=torch.Generator().manual_seed(0))
 
 
-def predicted(network: Network, tile: tuple[int, int, int], image: torch.Tensor, roi: torch.Tensor, mirrored=()) -> torch.Tensor:
-    return probabilities(network, image, roi, tile, 0.5, mirrored, "fp32")
+def predicted(network: Network, tile: tuple[int, int, int], image: torch.Tensor, roi: torch.Tensor, axes=(), overlap=0.5) -> torch.Tensor:
+    return probabilities([View(network, tile, overlap, axes)], image, roi, "fp32")
 
 
 @pytest.mark.parametrize(
@@ -115,32 +117,103 @@ class Voxelwise(Network):
 def test_blending_gives_back_what_all_tiles_agree_on(overlap):
     network = Voxelwise().eval()
     with torch.inference_mode():
-        out = blended_pass(network, volume(), EVERYWHERE, (10, 12, 9), overlap)
+        out = predicted(network, (10, 12, 9), volume(), EVERYWHERE, overlap=overlap)
         torch.testing.assert_close(out, network((volume()[None],))[0].softmax(0))
 
 
 def test_mirroring_a_voxelwise_network_changes_nothing():
     network = Voxelwise().eval()
     plain = predicted(network, (10, 12, 9), volume(), EVERYWHERE)
-    torch.testing.assert_close(predicted(network, (10, 12, 9), volume(), EVERYWHERE, mirrored=(0, 1, 2)), plain)
+    torch.testing.assert_close(predicted(network, (10, 12, 9), volume(), EVERYWHERE, (0, 1, 2)), plain)
 
 
 @pytest.mark.parametrize(
-    ("mirrored", "views"),
+    ("axes", "views"),
     [
         ((0,), [(), (0,)]),
         ((0, 2), [(), (0,), (2,), (0, 2)]),
         ((0, 1, 2), [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]),
     ],
 )
-def test_mirroring_is_the_mean_over_every_subset_of_the_axes(mirrored, views):
+def test_mirroring_is_the_mean_over_every_subset_of_the_axes(axes, views):
     network = lively(UNet3D(widths=(4, 8)).build(2, 3))
     image, whole = volume((16, 16, 16)), torch.ones((16, 16, 16), dtype=torch.bool)
+    torch.testing.assert_close(predicted(network, (16, 16, 16), image, whole, axes), mean_over(views, network, (16, 16, 16), image, whole))
+
+
+@pytest.mark.parametrize("tile", [(34, 41, 29), (8, 11, 10)])
+def test_an_exact_network_sees_the_mirrored_volume_not_mirrored_tiles(tile):
+    network, roi = lively(DeepMedic(**SMALL).build(2, 3)), torch.zeros(SHAPE, dtype=torch.bool)
+    roi[3:20, 5:40, 2:27] = True
+    views = [(), (0,), (2,), (0, 2)]
+    torch.testing.assert_close(
+        predicted(network, tile, volume(), roi, (0, 2)), mean_over(views, network, tile, volume(), roi), atol=1e-5, rtol=0
+    )
+
+
+def mean_over(views, network, tile, image, roi):
+    """The mean of whole-volume predictions of flipped volumes, flipped back."""
     singles = []
     for axes in views:
-        flipped = predicted(network, (16, 16, 16), image.flip([a + 1 for a in axes]), whole)
-        singles.append(flipped.flip([a + 1 for a in axes]))
-    torch.testing.assert_close(predicted(network, (16, 16, 16), image, whole, mirrored), torch.stack(singles).mean(0))
+        spatial = [axis + 1 for axis in axes]
+        singles.append(predicted(network, tile, image.flip(spatial), roi.flip(axes)).flip(spatial))
+    return torch.stack(singles).mean(0)
+
+
+# --- slabs --------------------------------------------------------------------------------------------------------------------------------
+
+
+def plain_blend(network, image, tile, overlap):
+    """The definition, with the whole volume in memory: every tile's softmax times the Gaussian, over the sum of the Gaussians."""
+    total, weights, bump = torch.zeros(3, *image.shape[1:]), torch.zeros(image.shape[1:]), gaussian(tile)
+    for start in overlapping_starts(Box((0, 0, 0), tuple(image.shape[1:])), tile, overlap):
+        held = tuple(slice(low, low + size) for low, size in zip(start, tile, strict=True))
+        total[:, *held] += network((image[None, :, *held],))[0].softmax(0) * bump
+        weights[held] += bump
+    return total / weights
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, 0.75])
+def test_rolling_sums_are_the_sums_over_the_whole_volume(overlap):
+    network, image = lively(UNet3D(widths=(4, 8)).build(2, 3)), volume((61, 20, 24))
+    with torch.inference_mode():
+        expected = plain_blend(network, image, (16, 16, 12), overlap)
+    everywhere = torch.ones(image.shape[1:], dtype=torch.bool)
+    torch.testing.assert_close(predicted(network, (16, 16, 12), image, everywhere, overlap=overlap), expected)
+
+
+def test_slabs_follow_one_another_over_all_rows():
+    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi[9:30, 4:20, 3:25] = True
+    rows = [slab.rows for slab in slabs([View(Voxelwise(), (8, 8, 8), 0.5)], volume(), roi, "fp32")]
+    assert [each.start for each in rows] == [0, *(each.stop for each in rows[:-1])]
+    assert rows[-1].stop == SHAPE[0]
+    assert max(each.stop - each.start for each in rows) <= 9  # of a volume of 34 rows
+
+
+def test_tiles_are_placed_in_the_box_of_the_roi():
+    network, roi = lively(UNet3D(widths=(4, 8)).build(2, 3)), torch.zeros(SHAPE, dtype=torch.bool)
+    roi[10:26, 20:36, 5:21] = True
+    out = predicted(network, (16, 16, 16), volume(), roi)
+    with torch.inference_mode():
+        alone = network((volume()[None, :, 10:26, 20:36, 5:21],))[0].softmax(0)
+    torch.testing.assert_close(out[:, 10:26, 20:36, 5:21], alone)
+    assert (out[0, ~roi] == 1).all()
+    assert (out[1:, ~roi] == 0).all()
+
+
+def test_an_ensemble_is_the_mean_of_its_members_whatever_their_tiles():
+    exact, other = lively(DeepMedicTiny().build(2, 3)), lively(UNet3D(widths=(4, 8)).build(2, 3))
+    views = [View(exact, (13, 9, 30), 0.0, (0,)), View(other, (16, 16, 16), 0.5, (1, 2)), View(other, (32, 16, 24), 0.25)]
+    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi[3:33, 5:40, 2:27] = True
+    for order in (views, views[::-1]):
+        together = probabilities(order, volume(), roi, "fp32")
+        alone = torch.stack([probabilities([view], volume(), roi, "fp32") for view in order]).mean(0)
+        torch.testing.assert_close(together, alone)
+
+
+# --- boxes --------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_bounding_box_is_tight():
@@ -172,7 +245,23 @@ def test_disjoint_tiles_cover_a_box_once():
     ],
 )
 def test_tiles_are_spread_evenly_and_reach_both_ends(size, tile, overlap, starts):
-    assert sorted({x for x, _, _ in overlapping_starts((size, 8, 8), (tile, 8, 8), overlap)}) == starts
+    assert sorted({x for x, _, _ in overlapping_starts(Box((0, 0, 0), (size, 8, 8)), (tile, 8, 8), overlap)}) == starts
+    assert sorted({x for x, _, _ in overlapping_starts(Box((7, 0, 0), (7 + size, 8, 8)), (tile, 8, 8), overlap)}) == [7 + x for x in starts]
+
+
+def test_a_box_in_the_mirror_by_hand():
+    assert mirrored(Box((1, 2, 3), (4, 6, 8)), (10, 20, 30), (0, 2)) == Box((6, 2, 22), (9, 6, 27))
+    assert mirrored(Box((1, 2, 3), (4, 6, 8)), (10, 20, 30), ()) == Box((1, 2, 3), (4, 6, 8))
+
+
+def test_a_wider_box_ends_with_the_volume():
+    assert widened(Box((0, 2, 3), (4, 9, 10)), 1, (5, 9, 20)) == (Box((0, 1, 2), (5, 9, 11)), (True, False, False, True, False, False))
+
+
+def test_a_tile_shrinks_to_its_roi_voxels():
+    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi[3:6, 20, 7] = True
+    assert list(needed([Box((0, 0, 0), (10, 30, 20)), Box((10, 0, 0), (20, 30, 20))], roi)) == [Box((3, 20, 7), (6, 21, 8))]
 
 
 def test_the_gaussian_by_hand():

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from segkit.models import DeepMedic, DeepMedicBasic, DeepMedicTiny, DeepMedicWide
-from segkit.models.blocks import ValidPathway
+from segkit.models.blocks import ValidPathway, add_residual, crop_faces, pad_faces, repeat_cells
+from segkit.models.deepmedic import Cells
 
 SMALL = {"widths": (3, 4, 5), "context_strides": (3, 5), "residual_after": (3,), "hidden": (7, 6), "dropout": 0.0}
 
@@ -87,7 +88,7 @@ def test_a_cell_looks_at_the_middle_of_its_voxels_and_at_the_first_in_legacy(str
     lattice = network.lattices((3 * stride + 1, 1, 1))[1]
     ramp = lattice.offset[0] + lattice.stride * torch.arange(lattice.shape[0], dtype=torch.float32)
     cells = ramp[network.border : -network.border].view(1, 1, -1, 1, 1)
-    seen = network.upsample(cells, stride, (0, 0, 0), (3 * stride + 1, 1, 1)).flatten()
+    seen = repeat_cells(cells, stride, (0, 0, 0), (3 * stride + 1, 1, 1)).flatten()
     voxel = torch.arange(3 * stride + 1)
     first_of_cell = voxel // stride * stride
     torch.testing.assert_close(seen, (first_of_cell + (0 if legacy else stride // 2)).float())
@@ -95,7 +96,7 @@ def test_a_cell_looks_at_the_middle_of_its_voxels_and_at_the_first_in_legacy(str
 
 def test_repeated_cells_start_anywhere_and_lose_their_surplus_at_the_far_end():
     cells = torch.tensor([10.0, 20.0, 30.0]).view(1, 1, 3, 1, 1).expand(1, 1, 3, 1, 1)
-    voxels = DeepMedicTiny().build(1, 2).upsample(cells, 3, (2, 0, 0), (5, 2, 3))
+    voxels = repeat_cells(cells, 3, (2, 0, 0), (5, 2, 3))
     assert voxels.shape == (1, 1, 5, 2, 3)
     assert voxels[0, 0, :, 1, 2].tolist() == [10, 20, 20, 20, 30]
 
@@ -187,12 +188,13 @@ def predicted_in_tiles(network, volume, tile):
         high = [stop + (0 if face else network.halo) for stop, face in zip(far, faces[1::2], strict=True)]
         size = [b - a for a, b in zip(low, high, strict=True)]
         border = network.border
-        maps = [network.path_map(0, sampled(volume, 1, [a - border for a in low], [n + 2 * border for n in size]))]
+        local = network.path_map(0, sampled(volume, 1, [a - border for a in low], [n + 2 * border for n in size]))
+        context = []
         for stride, cells in zip(network.strides[1:], grids, strict=True):
             x, y, z = (slice(a // stride, -(-b // stride)) for a, b in zip(low, high, strict=True))
-            maps.append(network.upsample(cells[:, :, x, y, z], stride, tuple(a % stride for a in low), tuple(size)))
+            context.append(Cells(cells[:, :, x, y, z], tuple(a % stride for a in low)))
         x, y, z = (slice(a, b) for a, b in zip(corner, far, strict=True))
-        logits[:, :, x, y, z] = network.classifier(network.tile_features(maps, faces))
+        logits[:, :, x, y, z] = network.classifier(network.tile_features(local, context, faces))
     return logits
 
 
@@ -219,14 +221,40 @@ def test_a_patch_as_large_as_the_volume_is_the_volume():
 
 def test_repeating_at_an_inner_face_changes_only_the_voxels_at_that_face():
     network = randomized(DeepMedic(**SMALL).build(2, 3))
-    maps = torch.randn(1, 15, 6, 4, 4, generator=torch.Generator().manual_seed(5))
+    rng = torch.Generator().manual_seed(5)
+    local, threes, fives = (torch.randn(1, 5, *shape, generator=rng) for shape in ((6, 4, 4), (2, 2, 2), (2, 1, 1)))
+
+    def features(voxels, faces):
+        cells = [Cells(maps[:, :, : -(-voxels // stride)], (0, 0, 0)) for maps, stride in ((threes, 3), (fives, 5))]
+        return network.tile_features(local[:, :, :voxels], cells, faces)
+
     with torch.no_grad():
-        whole = network.tile_features([maps], (True,) * 6)[:, :, :3]
-        neighbor = network.tile_features([maps[:, :, :4]], (True, False, True, True, True, True))
-        repeated = network.tile_features([maps[:, :, :3]], (True,) * 6)
+        whole = features(6, (True,) * 6)[:, :, :3]
+        neighbor = features(4, (True, False, True, True, True, True))
+        repeated = features(3, (True,) * 6)
     torch.testing.assert_close(neighbor, whole)
     torch.testing.assert_close(repeated[:, :, :2], whole[:, :, :2])
     assert (repeated[:, :, 2] - whole[:, :, 2]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("start", [(0, 0, 0), (2, 1, 2)])
+def test_the_first_hidden_layer_is_a_convolution_of_all_maps_at_full_resolution(start):
+    network = randomized(DeepMedic(**SMALL).build(2, 3)).double().train()
+    rng, faces = torch.Generator().manual_seed(6), (start[0] == 0, True, start[1] == 0, False, start[2] == 0, False)
+    local, threes, fives = (
+        torch.randn(2, 5, *shape, dtype=torch.float64, generator=rng, requires_grad=True) for shape in ((7, 6, 8), (3, 3, 4), (2, 2, 2))
+    )
+    ours = network.tile_features(local, [Cells(threes, start), Cells(fives, start)], faces)
+
+    maps = torch.cat([local, repeat_cells(threes, 3, start, (7, 6, 8)), repeat_cells(fives, 5, start, (7, 6, 8))], dim=1)
+    first, second = network.hidden
+    hidden = first.conv(pad_faces(first.before(maps), faces, 1))
+    plain = network.before_classifier(add_residual(second(hidden), crop_faces(maps, faces, 1)))
+    torch.testing.assert_close(ours, plain)
+    direction = torch.randn(plain.shape, dtype=torch.float64, generator=rng)
+    wanted = [local, threes, fives, *network.hidden.parameters()]
+    for mine, theirs in zip(torch.autograd.grad(ours, wanted, direction), torch.autograd.grad(plain, wanted, direction), strict=True):
+        torch.testing.assert_close(mine, theirs)
 
 
 # --- settings ----------------------------------------------------------------------------------------------------------------------------

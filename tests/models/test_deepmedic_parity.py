@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from segkit.models import DeepMedic, DeepMedicTiny
+from segkit.models.blocks import repeat_cells
 
 FILES = {"standard": DeepMedic(dropout=0.0), "tiny": DeepMedicTiny(dropout=0.0)}
 KEEP = {"standard": {("fc", 2): 0.5, ("fc", 3): 0.5}, "tiny": {("fc", 1): 0.5}}  # the original multiplies by 1 - rate at inference
@@ -116,7 +117,7 @@ def test_the_maps_of_the_pathways_are_those_of_the_original(arrays, name, case):
     shape = tuple(maps[0].shape[2:])
     for index, cells in enumerate(maps[1:], start=1):
         assert difference(cells, values[f"{case}.path.sub{index}"]) < 1e-4
-        repeated = network.upsample(cells, network.strides[index], (0, 0, 0), shape)
+        repeated = repeat_cells(cells, network.strides[index], (0, 0, 0), shape)
         assert difference(center(repeated, 5), values[f"{case}.upsampled.sub{index}.centre"]) < 1e-4
         if f"{case}.upsampled.sub{index}.far" in values:
             assert difference(repeated[..., -5:, -5:, -5:], values[f"{case}.upsampled.sub{index}.far"]) < 1e-4

@@ -117,7 +117,7 @@ def test_probabilities_and_labels_agree_where_nothing_is_resampled():
     native = Native.plan((7, 8, 9), OBLIQUE, "ASL").cropped((1, 0, 2), (5, 6, 7))
     probabilities = rng.random((3, *native.network_shape), dtype=np.float32)
     before = probabilities.copy()
-    got = native.probabilities_to_native_labels(probabilities, fill=7)
+    got = native.probabilities_to_native_labels([probabilities], fill=7)
     np.testing.assert_array_equal(got, native.label_to_native(probabilities.argmax(0).astype(np.uint8), fill=7))
     np.testing.assert_array_equal(probabilities, before)
 
@@ -126,10 +126,10 @@ def test_slabs_do_not_change_the_result(monkeypatch):
     rng = np.random.default_rng(1)
     native = Native.plan((9, 8, 7), OBLIQUE, "RSP", (1.0, 0.9, 2.0)).cropped((1, 1, 1), (6, 20, 3))
     probabilities = rng.random((4, *native.network_shape), dtype=np.float32)
-    whole = native.probabilities_to_native_labels(probabilities)
+    whole = native.probabilities_to_native_labels([probabilities])
     fields = np.stack([native.field_to_native(channel, fill=-1) for channel in probabilities])
     monkeypatch.setattr("segkit.volume.geometry.SLAB_VOXELS", 1)
-    np.testing.assert_array_equal(native.probabilities_to_native_labels(probabilities), whole)
+    np.testing.assert_array_equal(native.probabilities_to_native_labels([probabilities]), whole)
     inside = fields[0] >= 0
     np.testing.assert_array_equal(fields.argmax(0)[inside], whole[inside])
 
@@ -143,7 +143,7 @@ def test_the_crop_reaches_half_a_voxel_beyond_its_centers():
 
 def test_ties_go_to_the_lower_class():
     native = Native.plan((2, 1, 1), affine_of())
-    assert native.probabilities_to_native_labels(np.full((3, 2, 1, 1), 1 / 3)).tolist() == [[[0]], [[0]]]
+    assert native.probabilities_to_native_labels([np.full((3, 2, 1, 1), 1 / 3)]).tolist() == [[[0]], [[0]]]
 
 
 def test_json_and_back_is_the_same_plan():
@@ -183,7 +183,7 @@ def test_any_plan_returns_a_constant_inside_its_box_and_only_there(shape, spacin
     high_open = np.reshape([e == n for e, n in zip(stop, whole.resampled, strict=True)], (3, 1, 1, 1))
     surely_outside = (((index < -0.501) & ~low_open) | ((index > top - 0.499) & ~high_open)).any(0)
     assert not back[surely_outside].any()
-    np.testing.assert_array_equal(native.probabilities_to_native_labels(np.stack([1 - ones, ones])), back)
+    np.testing.assert_array_equal(native.probabilities_to_native_labels([np.stack([1 - ones, ones])]), back)
 
 
 def test_spacing_is_the_length_of_the_columns():

@@ -1,0 +1,109 @@
+"""A volume's class probabilities, some rows at a time: the mean over networks and their flips, never held whole."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor
+
+from segkit.engine.blend import Blend
+from segkit.engine.device import Precision, autocast
+from segkit.engine.exact import Exact
+from segkit.engine.tiles import Box, bounding_box
+from segkit.models.base import Network, Shape
+from segkit.models.deepmedic import DeepMedicNetwork
+
+BACKGROUND_ROWS = 16  # made at once where nothing is predicted
+
+
+class Pass(Protocol):
+    """A network over one volume. edges: the rows of its box between which it is best asked, from the first to one after the last."""
+
+    @property
+    def edges(self) -> Sequence[int]: ...
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Class probabilities float32 [C, stop - start, y, z] of rows of the box, good until the next call. Each row once, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """How a network looks at volumes.
+
+    tile: voxels at once. overlap: share of a tile that neighbors have in common at least; exact networks need none.
+    mirrored: the mean over the volume flipped along every subset of these axes (0, 1, 2); of none, the volume as it is.
+    """
+
+    network: Network
+    tile: Shape
+    overlap: float
+    mirrored: tuple[int, ...] = ()
+
+    def over(self, image: Tensor, roi: Tensor, box: Box) -> Pass:
+        """The pass over image [M, X, Y, Z], in a box around the ROI."""
+        self.network.eval()
+        flips = [axes for count in range(len(self.mirrored) + 1) for axes in combinations(self.mirrored, count)]
+        if self.network.exact:
+            return Exact(cast(DeepMedicNetwork, self.network), image, roi, box, self.tile, flips)
+        return Blend(self.network, image, roi, box, self.tile, self.overlap, flips)
+
+
+@dataclass(frozen=True, eq=False)
+class Slab:
+    """Class probabilities float32 [C, n, Y, Z] of rows start .. start + n - 1 of a volume. Good until the next slab is asked for."""
+
+    start: int
+    probabilities: Tensor
+
+    @property
+    def rows(self) -> slice:
+        """For indexing the volume's first axis."""
+        return slice(self.start, self.start + self.probabilities.shape[1])
+
+
+@torch.inference_mode()
+def slabs(views: Sequence[View], image: Tensor, roi: Tensor, precision: Precision) -> Iterator[Slab]:
+    """All rows of image [M, X, Y, Z] in their order, the mean over views; outside the ROI (bool [X, Y, Z]) certain background."""
+    classes, box = views[0].network.classifier.out_channels, bounding_box(roi)
+    if box is None:
+        yield from _background(classes, 0, roi)
+        return
+    yield from _background(classes, 0, roi[: box.start[0]])
+    with autocast(image.device, precision):
+        passes = [view.over(image, roi, box) for view in views]
+    for start, stop in pairwise(passes[0].edges):
+        with autocast(image.device, precision):
+            total = passes[0].rows(start, stop)
+            for other in passes[1:]:
+                total += other.rows(start, stop)
+        total /= len(passes)
+        inside = roi[start:stop, box.slices[1], box.slices[2]]
+        total *= inside
+        total[0] += ~inside
+        yield Slab(start, _widened(total, box, roi))
+    yield from _background(classes, box.stop[0], roi[box.stop[0] :])
+
+
+def probabilities(views: Sequence[View], image: Tensor, roi: Tensor, precision: Precision) -> Tensor:
+    """All slabs as one: float32 [C, X, Y, Z]."""
+    return torch.cat([slab.probabilities.clone() for slab in slabs(views, image, roi, precision)], dim=1)
+
+
+def _background(classes: int, start: int, roi: Tensor) -> Iterator[Slab]:
+    for first in range(0, len(roi), BACKGROUND_ROWS):
+        certain = torch.zeros((classes, *roi[first : first + BACKGROUND_ROWS].shape), device=roi.device)
+        certain[0] = 1
+        yield Slab(start + first, certain)
+
+
+def _widened(rows: Tensor, box: Box, roi: Tensor) -> Tensor:
+    """Rows of a box as rows of the volume."""
+    if rows.shape[2:] == roi.shape[1:]:
+        return rows
+    whole = rows.new_zeros((*rows.shape[:2], *roi.shape[1:]))
+    whole[0] = 1
+    whole[:, :, box.slices[1], box.slices[2]] = rows
+    return whole
