@@ -22,7 +22,7 @@ from segkit.engine.evaluate import Row
 from segkit.engine.folders import score_recipe
 from segkit.engine.infer import Predictor, predict_all, predict_case
 from segkit.engine.run import Run
-from segkit.engine.tiles import probabilities
+from segkit.engine.slabs import View, probabilities
 from segkit.engine.train import train
 from segkit.models.base import Model, Shape
 from segkit.models.deepmedic import DeepMedic, DeepMedicTiny
@@ -121,7 +121,7 @@ def trained_tiles(data: Path, run: Path, shapes: list[tuple[int, int, int]], cas
         for shape in shapes:
             infer = member.recipe.infer.model_copy(update={"tile_shape": shape})
             recipe = member.recipe.model_copy(update={"infer": infer})
-            results.append(predict_case([(member.network, recipe)], case, predictor.device, "fp32", None))
+            results.append(predict_case([(member.network, recipe)], case, predictor.device, "fp32", with_probabilities=True))
         for other in results[1:]:
             difference = np.abs(results[0].probabilities - other.probabilities)
             worst, total = max(worst, float(difference.max())), total + float(difference.mean()) * other.indices.size
@@ -142,7 +142,7 @@ def tiles(data: Path) -> None:
     for name, (settings, shapes) in networks.items():
         torch.manual_seed(0)
         network = settings.build(2, 5)
-        results = [probabilities(network, image, roi, shape, 0.5, (), "fp32") for shape in shapes]
+        results = [probabilities([View(network, shape, 0.5)], image, roi, "fp32") for shape in shapes]
         worst = max(float((a - b).abs().max()) for a in results for b in results)
         print(f"| {name} | {', '.join('x'.join(map(str, shape)) for shape in shapes)} | {worst:.1e} |", flush=True)
 
