@@ -9,6 +9,7 @@ from torch import Tensor
 from segkit.engine.device import laid_out
 from segkit.engine.tiles import Box, overlapping_starts, shape_of
 from segkit.models.base import Network, Shape
+from segkit.sampling.augment import Drawn
 from segkit.sampling.patch import Place, image_of
 
 SIGMA = 1 / 8  # of the Gaussian over a tile, in tile lengths
@@ -62,7 +63,7 @@ class Blend:
 
     def _add(self, jobs: Sequence[tuple[Shape, tuple[int, ...]]]) -> None:
         seen = [
-            torch.stack([image_of(self.image, lattice, Place(start, self.tile)).flip([axis + 1 for axis in axes]) for start, axes in jobs])
+            torch.stack([image_of(self.image, lattice, Place(start, self.tile, flipped(axes))) for start, axes in jobs])
             for lattice in self._lattices
         ]
         shares = self.network(laid_out(tuple(seen), self.network)).float().softmax(1)
@@ -79,6 +80,11 @@ class Blend:
         low = shape_of(max(first, at) for first, at in zip(self.box.start, start, strict=True))
         high = shape_of(min(last, at + size) for last, at, size in zip(self.box.stop, start, self.tile, strict=True))
         return Box(low, high)
+
+
+def flipped(axes: Sequence[int]) -> Drawn:
+    """A patch mirrored along axes."""
+    return Drawn(flip=(0 in axes, 1 in axes, 2 in axes))
 
 
 def gaussian(tile: Shape) -> Tensor:

@@ -17,7 +17,10 @@ EXACT_TILE = (45, 45, 45)  # little halo, and small enough to leave out what hol
 
 
 class Exact:
-    """The mean of an exact network's probabilities over the volume flipped along each of `flips`, some rows at a time."""
+    """The mean of an exact network's probabilities over the volume flipped along each of `flips`, some rows at a time.
+
+    Each flip has a copy of the image and cells of its own, since the grid of cells begins at the flipped volume's voxel 0.
+    """
 
     def __init__(
         self, network: DeepMedicNetwork, image: Tensor, roi: Tensor, box: Box, tile: Shape, flips: Sequence[tuple[int, ...]] = ((),)

@@ -21,7 +21,8 @@ def pipelined(
     """What `write` gives for each item, in their order. read and write run in a thread each, compute where this is called.
 
     At any time at most three items are held: one being read, one computed, one written. A SegkitError of read or compute is handed to
-    `write`, which alone knows what becomes of an item; what it was given is written to the end also where the caller stops in the middle.
+    `write`, which alone knows what becomes of an item. What was computed is written also where the caller stops, and where something else
+    stops this, what was written before is given first.
     """
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
         ahead = [reader.submit(caught, read, item) for item in items[:1]]
@@ -29,10 +30,14 @@ def pipelined(
         for number, item in enumerate(items):
             case = ahead.pop().result()
             ahead = [reader.submit(caught, read, each) for each in items[number + 1 : number + 2]]
-            result = case if isinstance(case, SegkitError) else caught(compute, case)
+            try:
+                result = case if isinstance(case, SegkitError) else caught(compute, case)
+            except BaseException:
+                yield from (future.result() for future in behind)
+                raise
             del case
-            yield from (future.result() for future in behind)
-            behind = [writer.submit(write, item, result)]
+            done, behind = [future.result() for future in behind], [writer.submit(write, item, result)]
+            yield from done
         yield from (future.result() for future in behind)
 
 

@@ -74,7 +74,8 @@ def slabs(views: Sequence[View], image: Tensor, roi: Tensor, precision: Precisio
     yield from _background(classes, 0, roi[: box.start[0]])
     with autocast(image.device, precision):
         passes = [view.over(image, roi, box) for view in views]
-    for start, stop in pairwise(passes[0].edges):
+    edges = min((each.edges for each in passes), key=len)  # few tiles a row are cheap, few rows a tile are not
+    for start, stop in pairwise(edges):
         with autocast(image.device, precision):
             total = passes[0].rows(start, stop)
             for other in passes[1:]:

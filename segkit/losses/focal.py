@@ -52,12 +52,12 @@ class _Terms(torch.autograd.Function):
         return pull.mul_(logp)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         logp, target, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the slope is to be differentiated once more
+        if torch.is_grad_enabled() and ctx.needs_input_grad[0]:  # the slope is to be differentiated once more
             slope = _slope(logp, target, ctx.gamma, ctx.spared)
         of_target = gradient * logp * discount(logp, ctx.gamma, ctx.spared) if ctx.needs_input_grad[1] else None
-        return gradient * slope, of_target, None, None
+        return gradient * slope if ctx.needs_input_grad[0] else None, of_target, None, None
 
 
 def _slope(logp: Tensor, target: Tensor, gamma: float, spared: Tensor | None) -> Tensor:

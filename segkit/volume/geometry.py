@@ -20,6 +20,7 @@ Triple = tuple[float, float, float]
 SPACING_TOLERANCE = 1e-3  # relative
 CORNER_TOLERANCE = 0.5  # voxels
 SLAB_VOXELS = 2**22  # of native voxels made at once on the way back
+SLAB_VALUES = 2**25  # of probabilities, all classes together, held for them
 
 
 def spacing_of(affine: np.ndarray) -> Triple:
@@ -170,18 +171,21 @@ class Native:
         """The most probable class of every native voxel -> uint8.
 
         slabs: probabilities (or logits) on the network's grid [C, n, y, z], one after the other along x; each is read before the next is
-        asked for. Each class is interpolated linearly, a slab of SLAB_VOXELS at a time, and only the largest value is kept: the memory is
-        one native label map and two slabs, whatever C is. `fill` outside the box; the lower class where two tie.
+        asked for, and all are. Each class is interpolated linearly, some native rows at a time, and only the largest value is kept: the
+        memory is one native label map, the slabs around these rows, and SLAB_VALUES. `fill` outside the box; the lower class where two tie.
         """
         native = np.full(self.shape, fill, dtype=np.uint8)
         rows = _Rows(slabs, self.network_shape[0])
-        for place, (x, y, z) in self._slabs(native):
+        needed = rows.held[:, 0].size / self._ratio[0]  # values a native row
+        for place, (x, y, z) in self._slabs(native, max(1, int(SLAB_VALUES / max(1, needed)))):
             held, first = rows.between(x[0], x[-1])
             best = np.full(place.shape, -np.inf, dtype=np.float32)
             for index, channel in enumerate(held):
                 value = resample.linear(channel, (x - first, y, z))
                 place[value > best] = index
                 np.maximum(best, value, out=best)
+        for _ in rows.slabs:  # behind the last native center
+            pass
         return native
 
     def to_json(self) -> dict[str, Any]:
@@ -200,8 +204,8 @@ class Native:
         whole = [shared_center(self.resampled[i], self.shape[self.axes[i]], self._ratio[i])[start[i] : stop[i]] for i in range(3)]
         return whole[0], whole[1], whole[2]
 
-    def _slabs(self, native: np.ndarray) -> Iterator[tuple[np.ndarray, Positions]]:
-        """Pieces of a native array (views, oriented) that lie in the box, each with its positions on the network's grid.
+    def _slabs(self, native: np.ndarray, most: int | None = None) -> Iterator[tuple[np.ndarray, Positions]]:
+        """Pieces of a native array (views, oriented) that lie in the box, at most `most` rows each, with positions on the network's grid.
 
         A voxel of the network covers half a voxel to each side of its center: what lies farther out is outside the box.
         """
@@ -215,6 +219,7 @@ class Native:
             positions.append(at[first:last])
         view = self.oriented(native)[tuple(ranges)]
         rows = max(1, SLAB_VOXELS // max(1, view.shape[1] * view.shape[2]))
+        rows = rows if most is None else min(rows, most)
         for low in range(0, view.shape[0] if view.size else 0, rows):
             yield view[low : low + rows], (positions[0][low : low + rows], positions[1], positions[2])
 
@@ -239,7 +244,7 @@ class _Rows:
             ahead = next(self.slabs)
             parts.append(ahead[:, max(0, start - reached) :].copy())
             reached += ahead.shape[1]
-        self.held, self.first = np.concatenate(parts, axis=1), start
+        self.held, self.first = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0], start
         return self.held[:, : stop - start], start
 
 

@@ -74,6 +74,26 @@ def test_what_was_computed_is_written_where_the_caller_stops():
     assert written == [0, 1]
 
 
+def test_what_was_computed_is_written_where_the_caller_wants_no_more():
+    written = []
+    results = pipelined([0, 1, 2, 3], lambda item: item, lambda case: case, lambda item, result: written.append(item) or item)
+    assert next(results) == 0
+    results.close()
+    assert written == [0, 1]
+
+
+def test_what_was_written_is_given_before_a_fault_of_ours():
+    def compute(case):
+        if case == 1:
+            raise MemoryError
+        return case
+
+    outcomes = pipelined([0, 1], lambda item: item, compute, lambda item, result: item)
+    assert next(outcomes) == 0
+    with pytest.raises(MemoryError):
+        next(outcomes)
+
+
 def test_a_fault_of_ours_is_not_taken_for_a_bad_case():
     def compute(case):
         raise ZeroDivisionError

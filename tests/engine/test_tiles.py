@@ -160,6 +160,13 @@ def mean_over(views, network, tile, image, roi):
     return torch.stack(singles).mean(0)
 
 
+def test_mirrored_tiles_are_blended_where_they_lie():
+    network, image = lively(UNet3D(widths=(4, 8)).build(2, 3)), volume((40, 24, 20))  # tiles lie alike from both ends
+    everywhere = torch.ones(image.shape[1:], dtype=torch.bool)
+    expected = mean_over([(), (0,), (1,), (0, 1)], network, (16, 16, 12), image, everywhere)
+    torch.testing.assert_close(predicted(network, (16, 16, 12), image, everywhere, (0, 1)), expected)
+
+
 # --- slabs --------------------------------------------------------------------------------------------------------------------------------
 
 

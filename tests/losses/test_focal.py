@@ -137,6 +137,15 @@ def test_the_discount_and_the_slope_by_hand_for_a_share_of_1_minus_p(wrong, spar
     assert by_autograd.item() == pytest.approx(0.25 * factor * bend, rel=1e-6)
 
 
+def test_the_target_alone_can_be_differentiated(draw):
+    logits, target, rare = draw(3, dtype=torch.float64)
+    target = target.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(Focal()(logits, target, rare), target, create_graph=True)
+    shares = logits.softmax(1)
+    factor = torch.where(rare.view(1, -1, 1, 1, 1), torch.ones_like(shares), (1 - shares) ** 2)
+    torch.testing.assert_close(gradient, -factor * shares.log() / target[:, 0].numel())
+
+
 def test_soft_targets_enter_as_fractions(draw):
     logits, target, rare = draw(3, dtype=torch.float64)
     other = target.flip(1)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -132,6 +133,40 @@ def test_slabs_do_not_change_the_result(monkeypatch):
     np.testing.assert_array_equal(native.probabilities_to_native_labels([probabilities]), whole)
     inside = fields[0] >= 0
     np.testing.assert_array_equal(fields.argmax(0)[inside], whole[inside])
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 0.9, 2.0), (0.4, 3.0, 0.7), (6.0, 1.0, 1.0), None])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_slabs_that_come_one_after_the_other_give_what_the_whole_gives(monkeypatch, spacing, depth):
+    rng = np.random.default_rng(2)
+    native = Native.plan((9, 8, 7), OBLIQUE, "RSP", spacing)
+    probabilities = rng.random((3, *native.network_shape), dtype=np.float32)
+    whole = native.probabilities_to_native_labels([probabilities])
+    monkeypatch.setattr("segkit.volume.geometry.SLAB_VOXELS", 100)
+    monkeypatch.setattr("segkit.volume.geometry.SLAB_VALUES", 200)
+    asked = []
+
+    def slabs():
+        buffer = np.empty((3, depth, *native.network_shape[1:]), dtype=np.float32)
+        for start in range(0, native.network_shape[0], depth):
+            slab = buffer[:, : min(depth, native.network_shape[0] - start)]
+            slab[...] = probabilities[:, start : start + depth]
+            asked.append(start)
+            yield slab
+            buffer[...] = np.nan  # what was given is good until the next is asked for
+
+    np.testing.assert_array_equal(native.probabilities_to_native_labels(slabs()), whole)
+    assert asked == list(range(0, native.network_shape[0], depth))
+
+
+def test_the_memory_does_not_grow_with_the_rows(monkeypatch):
+    monkeypatch.setattr("segkit.volume.geometry.SLAB_VALUES", 20_000)
+    native, rng = Native.plan((200, 40, 40), affine_of(), None, (0.5, 1.0, 1.0)), np.random.default_rng(3)
+    tracemalloc.start()
+    native.probabilities_to_native_labels(rng.random((4, 2, 40, 40), dtype=np.float32) for _ in range(200))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2_000_000  # all classes of all 400 rows would be 10 MB, the label map is 0.3
 
 
 def test_the_crop_reaches_half_a_voxel_beyond_its_centers():
