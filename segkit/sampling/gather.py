@@ -19,7 +19,7 @@ from segkit.sampling.patch import Place, centered, indices_along, output_of
 from segkit.volume.labels import IGNORED
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-HALF, ZERO, ONE, TWO = np.float32(0.5), np.float32(0), np.float32(1), np.float32(2)
+HALF, ZERO, ONE = np.float32(0.5), np.float32(0), np.float32(1)
 
 
 def _fit(law: Callable[[np.ndarray], np.ndarray], degree: int) -> tuple[np.float32, ...]:

@@ -57,8 +57,8 @@ class Resident:
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Image and label of a case in the host's memory, for those who know no tensors."""
-        return self.image.numpy(), self.label.numpy()
+        """Image and label of a case in the host's memory, C-contiguous, for those who know no tensors."""
+        return self.image.contiguous().numpy(), self.label.contiguous().numpy()
 
 
 @dataclass(frozen=True)
