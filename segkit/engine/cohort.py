@@ -156,7 +156,7 @@ def make_loader(
     Says where the volumes live and why. Every process holds all of them, in the place that all have room in.
     """
     cases = [cohort.store.case(files.id) for files in cohort.training]
-    needed = sum(case.image.nbytes + case.roi.nbytes for case in cases)
+    needed = sum(array.nbytes for case in cases for array in (case.image, case.label, case.voxels) if array is not None)
     place, reason = choose_residence(recipe.sampling.residence, needed, device, processes.local_count)
     (slowest,) = processes.most(PLACES.index(place))  # also: nobody takes memory before all have looked
     if PLACES[slowest] != place:
@@ -164,7 +164,7 @@ def make_loader(
     console.say(f"training volumes: {place} ({reason})")
     samples = processes.slice_of(recipe.train.batch_size)
     balance = Balance(
-        [Voxels(case.voxels, case.offsets, case.native.network_shape) for case in cases],
+        [Voxels(held(case.voxels, place), case.offsets, case.native.network_shape) for case in cases],
         recipe.class_names(),
         recipe.proportions(),
         recipe.sampling.case_first,
@@ -186,10 +186,15 @@ def make_loader(
 def resident(case: StoredCase, place: Place, device: torch.device) -> Resident:
     """A stored case as tensors: memory-mapped, in RAM, or on the device."""
     assert case.label is not None, "training cases have labels: the split checks it"
-    image, label = (torch.from_numpy(array if place == "disk" else np.array(array)) for array in (case.image, case.label))
+    image, label = (torch.from_numpy(held(array, place)) for array in (case.image, case.label))
     if place == "device":
         image, label = image.to(device), label.to(device)
     return Resident(case.id, image, label, case.native.network_spacing_mm)
+
+
+def held(array: np.ndarray, place: Place) -> np.ndarray:
+    """A stored array as the host holds it: read into memory, or left mapped where volumes stay on the disk."""
+    return np.asarray(array) if place == "disk" else np.array(array)
 
 
 def choose_residence(wish: str, needed: int, device: torch.device, holders: int = 1) -> tuple[Place, str]:
@@ -198,6 +203,8 @@ def choose_residence(wish: str, needed: int, device: torch.device, holders: int 
     holders: processes that share the host's memory, and would hold them each.
     """
     size = f"{needed / 1e9:.2f} GB"
+    if wish == "device" and device.type == "cpu":
+        return "host", f"{size}, as the recipe says: the device is the CPU"
     if wish == "device" or wish == "host" or wish == "disk":
         return wish, f"{size}, as the recipe says"  # type: ignore[return-value]
     if device.type == "cuda":

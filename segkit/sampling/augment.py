@@ -130,6 +130,8 @@ def draw(
 
     All numbers are drawn in one fixed order, whatever is switched on: switching one part on leaves the others as they were.
     """
+    if not settings.active:
+        return Drawn()
     coins = rng.random(4)
     x, y, z = (bool(coin < 0.5) and axis in settings.flip for axis, coin in zip("xyz", coins[:3], strict=True))
     flip = (x, y, z)

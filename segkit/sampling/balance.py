@@ -30,8 +30,8 @@ class Voxels:
     def pick(self, group: range, rng: np.random.Generator) -> tuple[Shape, int]:
         """A voxel of the classes in `group`, all alike, and its class index."""
         position = self.offsets[group.start] + int(rng.integers(self.count(group)))
-        x, y, z = np.unravel_index(int(self.flat[position]), self.shape)
-        return (int(x), int(y), int(z)), bisect_right(self.offsets, position) - 1
+        plane, z = divmod(int(self.flat[position]), self.shape[2])
+        return (*divmod(plane, self.shape[1]), z), bisect_right(self.offsets, position) - 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Balance:
         self.groups = [groups[name] for name, share in proportions.items() if share > 0]
         shares = np.array([share for share in proportions.values() if share > 0])
         self.shares = shares / shares.sum()
-        self.holders = [np.array([i for i, case in enumerate(cases) if case.count(group)]) for group in self.groups]
+        self.ends = _ends(self.shares)
+        self.holders = [[i for i, case in enumerate(cases) if case.count(group)] for group in self.groups]
         empty = [name for (name, share), holders in zip(self._named(proportions), self.holders, strict=True) if not len(holders)]
         if empty:
             raise InputError(
@@ -69,22 +70,32 @@ class Balance:
                 got=f"{len(cases)} training cases without any",
                 remedy="check dataset.classes against the label files, use more training cases, or give the class the share 0",
             )
+        self.ends_of = [self._ends_of(case) for case in cases] if case_first else []
 
     @staticmethod
     def _named(proportions: Mapping[str, float]) -> list[tuple[str, float]]:
         return [(name, share) for name, share in proportions.items() if share > 0]
 
+    def _ends_of(self, case: Voxels) -> list[float]:
+        """Of the classes that a case holds; empty where it holds none of those with a share."""
+        held = self.shares * [case.count(group) > 0 for group in self.groups]
+        return _ends(held / held.sum()) if held.any() else []
+
     def draw(self, rng: np.random.Generator) -> Center:
         """One center."""
         if self.case_first:
             case = int(rng.integers(len(self.cases)))
-            held = np.array([self.cases[case].count(group) > 0 for group in self.groups])
-            shares = self.shares * held
-            if not shares.sum():  # nothing of it can be sampled here: another case, by the same law
+            if not self.ends_of[case]:  # another case, by the same law
                 return self.draw(rng)
-            group = self.groups[int(rng.choice(len(self.groups), p=shares / shares.sum()))]
+            group = self.groups[bisect_right(self.ends_of[case], rng.random())]
         else:
-            chosen = int(rng.choice(len(self.groups), p=self.shares))
-            group = self.groups[chosen]
-            case = int(rng.choice(self.holders[chosen]))
+            chosen = bisect_right(self.ends, rng.random())
+            group, holders = self.groups[chosen], self.holders[chosen]
+            case = holders[int(rng.integers(len(holders)))]
         return Center(case, *self.cases[case].pick(group, rng))
+
+
+def _ends(shares: np.ndarray) -> list[float]:
+    """Where each share's part of 0..1 ends: a uniform number falls into one, as in numpy's `choice`, which adds them up at every call."""
+    ends = np.cumsum(shares)
+    return (ends / ends[-1]).tolist()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,8 @@ from segkit.config.settings import Settings
 from segkit.models.base import Lattice, Shape
 from segkit.sampling.augment import Augment, Drawn, draw
 from segkit.sampling.balance import Balance, Center
-from segkit.sampling.counter import Purpose, fast, host
+from segkit.sampling.counter import Purpose, Stream
+from segkit.sampling.memory import Memory
 from segkit.sampling.patch import Place, cut
 
 
@@ -53,6 +55,20 @@ class Resident:
     label: Tensor  # uint8 [X, Y, Z]
     spacing_mm: tuple[float, float, float]
 
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Image and label of a case in the host's memory, C-contiguous, for those who know no tensors."""
+        return self.image.contiguous().numpy(), self.label.contiguous().numpy()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was drawn for one patch. noise_seed: what its voxel noise is a function of."""
+
+    center: Center
+    place: Place
+    noise_seed: int
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -78,7 +94,8 @@ class Loader:
     """Makes the batch of any step from (seed, step) alone.
 
     volumes and balance speak of the same cases in the same order. rare: class indices always augmented where augmentation is asymmetric.
-    first: index of this process's first sample in the global batch, `count` how many it makes.
+    first: index of this process's first sample in the global batch, `count` how many it makes. threads: that cut patches in the host's
+    memory, by default as many as torch computes with; they change no number.
     """
 
     def __init__(
@@ -93,35 +110,35 @@ class Loader:
         count: int,
         first: int = 0,
         device: torch.device,
+        threads: int | None = None,
     ) -> None:
         self.settings, self.volumes, self.balance, self.lattices = settings, volumes, balance, lattices
         self.rare, self.seed, self.first, self.count = rare, seed, first, count
         self.device = device
+        self.threads = threads or torch.get_num_threads()
+        self._helpers = ThreadPoolExecutor(max(1, self.threads - 1), "cutter")
+        self._memory = Memory()
 
     def batch(self, step: int) -> Batch:
-        """The patches of `step`, on the device the volumes live on (moved to `device` at the end)."""
-        centers, places = [], []
-        for index in range(self.first, self.first + self.count):
-            center = self.balance.draw(rng := host(self.seed, step, index, Purpose.CENTER))
-            centers.append(center)
-            places.append(self._place(step, index, center, rng))
-        patches = [self._cut(step, self.first + i, centers[i], place) for i, place in enumerate(places)]
-        image = tuple(torch.stack(views).to(self.device, non_blocking=True) for views in zip(*(p[0] for p in patches), strict=True))
+        """The patches of `step`, cut where the volumes live and then moved to `device`."""
+        samples = self._drawn(step)
+        cases = [self.volumes[sample.center.case] for sample in samples]
+        in_host = all(case.image.device.type == "cpu" for case in cases)
+        image, label = self._gathered(samples, cases) if in_host else self._stacked(samples, cases)
         return Batch(
-            image=image,
-            label=torch.stack([label for _, label in patches]).to(self.device, non_blocking=True),
-            cases=tuple(self.volumes[center.case].id for center in centers),
-            centers=tuple(center.voxel for center in centers),
-            classes=tuple(center.index for center in centers),
-            augmented=tuple(place.drawn != Drawn() for place in places),
+            image=tuple(view.to(self.device, non_blocking=True) for view in image),
+            label=label.to(self.device, non_blocking=True),
+            cases=tuple(case.id for case in cases),
+            centers=tuple(sample.center.voxel for sample in samples),
+            classes=tuple(sample.center.index for sample in samples),
+            augmented=tuple(sample.place.drawn != Drawn() for sample in samples),
         )
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches of the steps start .. stop - 1; the next one is made while the caller works on the last."""
         if start >= stop:
             return
-        threads = 1 if self.device.type == "cpu" else torch.get_num_threads()  # more would fight the training step for the cores
-        with ThreadPoolExecutor(1, "sampler", torch.set_num_threads, (threads,)) as ahead:
+        with ThreadPoolExecutor(1, "sampler") as ahead:
             upcoming = ahead.submit(self.batch, start)
             for step in range(start + 1, stop + 1):
                 batch = upcoming.result()
@@ -129,26 +146,63 @@ class Loader:
                     upcoming = ahead.submit(self.batch, step)
                 yield batch
 
-    def _place(self, step: int, index: int, center: Center, rng: np.random.Generator) -> Place:
-        volume, shape = self.volumes[center.case], self.settings.patch_shape
-        shift = rng.integers(-self.settings.offset, self.settings.offset + 1, 3)
-        start = [int(voxel + move) - size // 2 for voxel, move, size in zip(center.voxel, shift, shape, strict=True)]
-        if self.settings.keep_inside:
-            room = [extent - size for extent, size in zip(volume.label.shape, shape, strict=True)]
-            start = [min(max(s, 0), r) if r >= 0 else r // 2 for s, r in zip(start, room, strict=True)]
-        augment = self.settings.augment
-        rng = host(self.seed, step, index, Purpose.AUGMENT)
-        drawn = draw(augment, rng, volume.image.shape[0], shape, volume.spacing_mm)
-        if augment.asymmetric and center.index not in self.rare and rng.random() >= augment.other_probability:
-            drawn = Drawn()
-        return Place((start[0], start[1], start[2]), shape, drawn)
+    def _drawn(self, step: int) -> list[Sample]:
+        stream, samples = Stream(self.seed), []
+        for index in range(self.first, self.first + self.count):
+            center = self.balance.draw(rng := stream.at(step, index, Purpose.CENTER))
+            start = self._start(center, rng)
+            drawn = self._augmentation(center, stream.at(step, index, Purpose.AUGMENT))
+            noisy = drawn.tone is not None and drawn.tone.noise
+            noise_seed = int(stream.at(step, index, Purpose.NOISE).integers(2**63)) if noisy else 0
+            samples.append(Sample(center, Place(start, self.settings.patch_shape, drawn), noise_seed))
+        return samples
 
-    def _cut(self, step: int, index: int, center: Center, place: Place) -> tuple[list[Tensor], Tensor]:
-        volume = self.volumes[center.case]
-        views, label = cut(volume.image, volume.label, self.lattices, place)
-        if place.drawn.tone is not None:
-            low = torch.stack([view.flatten(1).amin(1) for view in views]).amin(0)
-            high = torch.stack([view.flatten(1).amax(1) for view in views]).amax(0)
-            generator = fast(self.seed, step, index, Purpose.NOISE, views[0].device)
-            views = [place.drawn.tone(view, low, high, generator) for view in views]
-        return views, label
+    def _start(self, center: Center, rng: np.random.Generator) -> Shape:
+        shape, most = self.settings.patch_shape, self.settings.offset
+        shift = rng.integers(-most, most + 1, 3).tolist() if most else (0, 0, 0)
+        start = [voxel + move - size // 2 for voxel, move, size in zip(center.voxel, shift, shape, strict=True)]
+        if self.settings.keep_inside:
+            room = [extent - size for extent, size in zip(self.volumes[center.case].label.shape, shape, strict=True)]
+            start = [min(max(s, 0), r) if r >= 0 else r // 2 for s, r in zip(start, room, strict=True)]
+        return start[0], start[1], start[2]
+
+    def _augmentation(self, center: Center, rng: np.random.Generator) -> Drawn:
+        augment, volume = self.settings.augment, self.volumes[center.case]
+        drawn = draw(augment, rng, volume.image.shape[0], self.settings.patch_shape, volume.spacing_mm)
+        if augment.asymmetric and center.index not in self.rare and rng.random() >= augment.other_probability:
+            return Drawn()
+        return drawn
+
+    def _gathered(self, samples: Sequence[Sample], cases: Sequence[Resident]) -> tuple[list[Tensor], Tensor]:
+        """Patches of volumes in the host's memory, by this thread and its helpers: each takes the next sample until none is left."""
+        from segkit.sampling.gather import gather
+
+        channels = cases[0].image.shape[0]
+        image = [self._room((len(samples), channels, *lattice.shape), "float32") for lattice in self.lattices]
+        label = self._room((len(samples), *self.settings.patch_shape), "uint8")
+        views, targets = [view.numpy() for view in image], label.numpy()
+        todo = iter(range(len(samples)))
+
+        def work() -> None:
+            for i in todo:
+                gather(*cases[i].arrays, self.lattices, samples[i].place, samples[i].noise_seed, [view[i] for view in views], targets[i])
+
+        helpers = [self._helpers.submit(work) for _ in range(min(self.threads, len(samples)) - 1)]
+        work()
+        for helper in helpers:
+            helper.result()
+        return image, label
+
+    def _stacked(self, samples: Sequence[Sample], cases: Sequence[Resident]) -> tuple[list[Tensor], Tensor]:
+        """Patches of volumes on the device."""
+        pairs = zip(samples, cases, strict=True)
+        patches = [cut(case.image, case.label, self.lattices, sample.place, sample.noise_seed) for sample, case in pairs]
+        return [torch.stack(views) for views in zip(*(views for views, _ in patches), strict=True)], torch.stack(
+            [label for _, label in patches]
+        )
+
+    def _room(self, shape: tuple[int, ...], dtype: str) -> Tensor:
+        """Memory for a part of the batch; for one that goes to a device, pinned (torch itself uses that again)."""
+        if self.device.type == "cuda":
+            return torch.empty(shape, dtype=getattr(torch, dtype), pin_memory=True)
+        return self._memory.lend(shape, dtype)

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -40,6 +41,41 @@ def test_auto_takes_memory_where_there_is_room_and_the_disk_where_not():
     place, reason = choose_residence("auto", 10 * available_memory(), CPU)
     assert place == "disk"
     assert "is more than 60% of" in reason
+
+
+@pytest.mark.parametrize(
+    ("wish", "place", "reason"),
+    [
+        ("host", "host", "0.25 GB, as the recipe says"),
+        ("disk", "disk", "0.25 GB, as the recipe says"),
+        ("device", "host", "0.25 GB, as the recipe says: the device is the CPU"),
+    ],
+)
+def test_a_wish_is_granted_and_said(wish, place, reason):
+    assert choose_residence(wish, 250 * 10**6, CPU) == (place, reason)
+
+
+MAPS = Path("/proc/self/maps")
+
+
+def file_behind(array: np.ndarray) -> str:
+    """The name of the stored array whose bytes an array's memory is; empty where it is memory alone."""
+    for line in MAPS.read_text().splitlines():
+        bounds, *_, path = line.split()
+        low, high = (int(bound, 16) for bound in bounds.split("-"))
+        if low <= array.ctypes.data < high:
+            return Path(path).name if path.endswith(".npy") else ""
+    raise AssertionError("memory that is mapped nowhere")
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="needs a Linux system's list of mappings")
+@pytest.mark.parametrize(("place", "files"), [("host", ["", "", ""]), ("disk", ["image.npy", "label.npy", "voxels.npy"])])
+def test_volumes_are_where_it_is_said(tiny, place, files):
+    recipe, said = tiny(sampling__residence=place), io.StringIO()
+    network = recipe.model.build(2, 2)
+    loader = make_loader(gather(recipe, network, QUIET), recipe, network, CPU, Console(file=said))
+    assert said.getvalue() == f"training volumes: {place} (0.00 GB, as the recipe says)\n"
+    assert [file_behind(array) for array in (*loader.volumes[0].arrays, loader.balance.cases[0].flat)] == files
 
 
 @pytest.mark.parametrize("place", ["device", "host", "disk"])

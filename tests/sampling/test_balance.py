@@ -48,6 +48,26 @@ def test_case_first_gives_a_missing_class_to_the_others():
     assert shares(balance) == pytest.approx([1 / 6 + 1 / 4, 1 / 6 + 1 / 4, 1 / 6], abs=0.03)
 
 
+@pytest.mark.parametrize("case_first", [False, True])
+def test_a_draw_takes_the_numbers_that_numpy_s_choice_takes(case_first):
+    cases = [case(10, 20, 30), case(40, 50, 0), case(5, 0, 0), case(0, 7, 9)]
+    proportions = {"background": 0.3, "organ": 0.1, "lesion": 0.6}
+    balance, ours, theirs = Balance(cases, NAMES, proportions, case_first), RNG(4), RNG(4)
+    counts = np.array([np.diff(each.offsets) for each in cases])
+    for _ in range(500):
+        if case_first:
+            number = int(theirs.integers(4))
+            shares = np.array([0.3, 0.1, 0.6]) * (counts[number] > 0)
+            index = int(theirs.choice(3, p=shares / shares.sum()))
+        else:
+            index = int(theirs.choice(3, p=[0.3, 0.1, 0.6]))
+            number = int(theirs.choice(np.flatnonzero(counts[:, index])))
+        flat = cases[number].offsets[index] + int(theirs.integers(counts[number, index]))
+        center = balance.draw(ours)
+        assert (center.case, center.index) == (number, index)
+        assert center.voxel == np.unravel_index(flat, (10, 10, 10))
+
+
 def test_every_voxel_of_a_class_can_be_drawn():
     balance = Balance([case(3, 5, 2)], NAMES, {"background": 0.0, "organ": 1.0, "lesion": 0.0})
     rng = RNG(3)

@@ -35,11 +35,14 @@ def volumes(count: int = 3, classes: int = 2) -> tuple[list[Resident], list[Voxe
 PLAIN = Augment()
 
 
-def loader(augment: Augment = PLAIN, count: int = 4, first: int = 0, rare: frozenset[int] = frozenset(), **options) -> Loader:
+def loader(
+    augment: Augment = PLAIN, count: int = 4, first: int = 0, rare: frozenset[int] = frozenset(), threads: int | None = None, **options
+) -> Loader:
     residents, voxels = volumes()
     settings = Sampling(patch_shape=(8, 8, 8), augment=augment, **options)
     balance = Balance(voxels, ("background", "lesion"), {"background": 0.5, "lesion": 0.5})
-    return Loader(settings, residents, balance, LATTICES, rare=rare, seed=7, count=count, first=first, device=torch.device("cpu"))
+    cpu = torch.device("cpu")
+    return Loader(settings, residents, balance, LATTICES, rare=rare, seed=7, count=count, first=first, device=cpu, threads=threads)
 
 
 def assert_same(ours, theirs):
@@ -60,6 +63,20 @@ def test_slices_of_the_global_batch_are_the_global_batch():
     whole, low, high = loader(BUSY, 4).batch(3), loader(BUSY, 2, 0).batch(3), loader(BUSY, 2, 2).batch(3)
     assert whole.cases == low.cases + high.cases
     assert torch.equal(whole.image[1], torch.cat([low.image[1], high.image[1]]))
+
+
+def test_the_number_of_threads_changes_no_bit():
+    for one, three in zip(loader(BUSY, threads=1).batches(0, 5), loader(BUSY, threads=3).batches(0, 5), strict=True):
+        assert_same(one, three)
+
+
+def test_a_batch_stays_what_it_was_while_others_are_made():
+    maker = loader(BUSY)
+    kept = maker.batch(0)
+    copies = [view.clone() for view in kept.image]
+    for step in range(1, 4):
+        maker.batch(step)
+    assert all(torch.equal(a, b) for a, b in zip(kept.image, copies, strict=True))
 
 
 def test_the_center_of_a_patch_is_a_voxel_of_its_class():
