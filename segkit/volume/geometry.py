@@ -169,16 +169,12 @@ class Native:
     def probabilities_to_native_labels(self, probabilities: np.ndarray, fill: int = 0) -> np.ndarray:
         """The most probable class of every native voxel: [C, x, y, z] (or logits) on the network's grid -> uint8, native.
 
-        Each class is interpolated linearly, slab by slab, and only the largest value is kept: the memory is one native label map,
-        a slab of SLAB_VOXELS, and the input, whatever C is. `fill` outside the box; the lower class where two tie.
+        Each class is interpolated linearly, plane by plane, and only the largest value is kept: beside the input the memory is one native
+        label map and a few planes (`resample.PLANES_BYTES`). `fill` outside the box; the lower class where two tie.
         """
         native = np.full(self.shape, fill, dtype=np.uint8)
-        for place, positions in self._slabs(native):
-            best = np.full(place.shape, -np.inf, dtype=np.float32)
-            for index, channel in enumerate(probabilities):
-                value = resample.linear(channel, positions)
-                place[value > best] = index
-                np.maximum(best, value, out=best)
+        place, positions = self._boxed(native)
+        resample.most_probable(probabilities, positions, place)
         return native
 
     def to_json(self) -> dict[str, Any]:
@@ -197,8 +193,8 @@ class Native:
         whole = [shared_center(self.resampled[i], self.shape[self.axes[i]], self._ratio[i])[start[i] : stop[i]] for i in range(3)]
         return whole[0], whole[1], whole[2]
 
-    def _slabs(self, native: np.ndarray) -> Iterator[tuple[np.ndarray, Positions]]:
-        """Pieces of a native array (views, oriented) that lie in the box, each with its positions on the network's grid.
+    def _boxed(self, native: np.ndarray) -> tuple[np.ndarray, Positions]:
+        """The part of a native array (a view, oriented) that lies in the box, with its positions on the network's grid.
 
         A voxel of the network covers half a voxel to each side of its center: what lies farther out is outside the box.
         """
@@ -210,7 +206,11 @@ class Native:
             last = len(at) if self.stop[i] == self.resampled[i] else np.searchsorted(at, self.network_shape[i] - 0.5)
             ranges.append(slice(int(first), int(last)))
             positions.append(at[first:last])
-        view = self.oriented(native)[tuple(ranges)]
+        return self.oriented(native)[tuple(ranges)], (positions[0], positions[1], positions[2])
+
+    def _slabs(self, native: np.ndarray) -> Iterator[tuple[np.ndarray, Positions]]:
+        """The same in slabs of about SLAB_VOXELS."""
+        view, positions = self._boxed(native)
         rows = max(1, SLAB_VOXELS // max(1, view.shape[1] * view.shape[2]))
         for low in range(0, view.shape[0] if view.size else 0, rows):
             yield view[low : low + rows], (positions[0][low : low + rows], positions[1], positions[2])
