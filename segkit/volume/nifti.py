@@ -233,12 +233,11 @@ def _scaled(array: np.ndarray, facts: Facts) -> np.ndarray:
 
 
 def _all_finite(array: np.ndarray, path: Path) -> None:
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or np.isfinite((array.min(), array.max())).all():  # both are NaN where a voxel is
         return
     bad = array.size - np.count_nonzero(np.isfinite(array))
-    if bad:
-        remedy = "replace them (NaN is often meant as background) and write the file again"
-        raise InputError("SK-V030", "voxels that are no finite numbers", where=path, got=f"{bad} NaN or infinite voxels", remedy=remedy)
+    remedy = "replace them (NaN is often meant as background) and write the file again"
+    raise InputError("SK-V030", "voxels that are no finite numbers", where=path, got=f"{bad} NaN or infinite voxels", remedy=remedy)
 
 
 def _check_suffix(path: Path) -> None:
