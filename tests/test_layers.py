@@ -134,8 +134,3 @@ def test_no_help_page_waits_for_torch():
     loaded = printed.splitlines()[-1].split()
     assert "segkit" in loaded
     assert {"torch", "numpy", "monai", "scipy", "nibabel", "matplotlib"} & set(loaded) == set()
-
-
-def test_a_recipe_is_read_without_compiled_loops():
-    code = "import sys, segkit.recipe, segkit.engine.train; print('numba' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

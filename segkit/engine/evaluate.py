@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
@@ -33,6 +34,7 @@ class Row:
     state: State
 
 
+TOGETHER = 8  # cases at most that are scored at once, each on a core: more would only hold more volumes in memory
 HEADER = ["case", "class", "metric", "value", "unit", "state"]
 
 
@@ -86,13 +88,16 @@ def score_all(
     """Rows of every (case, prediction, label), and the cases that could not be scored with their errors. Cases run side by side."""
     rows: list[Row] = []
     failed: list[tuple[str, SegkitError]] = []
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(min(TOGETHER, os.cpu_count() or 1)) as pool:
         work = [(case, pool.submit(scoring.score_files, case, prediction, label, accept_sform)) for case, prediction, label in cases]
-        for case, future in work:
-            try:
-                rows += future.result()
-            except SegkitError as error:
-                failed.append((case, error))
+        try:
+            for case, future in work:
+                try:
+                    rows += future.result()
+                except SegkitError as error:
+                    failed.append((case, error))
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C waits for the cases that have begun, not for all
     return rows, failed
 
 

@@ -161,6 +161,7 @@ def joined() -> Iterator[Processes]:
     if not (dist.is_available() and dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1):
         yield ALONE
         return
+    import torch._dynamo  # loaded later, as by an optimizer's first step, it would keep the group, whose threads then crash the end
     from torch.distributed.rendezvous import rendezvous  # which a torch built without distributed does not have
 
     store, rank, count = next(rendezvous("env://"))

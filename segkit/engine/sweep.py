@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import find_objects
 
 from segkit.config.errors import InputError, SegkitError
 from segkit.engine.console import Console
@@ -15,6 +14,7 @@ from segkit.engine.evaluate import Row, Scoring
 from segkit.engine.folders import label_maps, match
 from segkit.engine.infer import keep_largest
 from segkit.engine.run import Run
+from segkit.metrics.voxels import boxes
 from segkit.recipe import Recipe
 from segkit.volume import nifti
 from segkit.volume.geometry import same_grid
@@ -92,8 +92,8 @@ class Sweeper:
     def rows(self, case: str, duel: Duel, label: np.ndarray, spacing_mm: tuple[float, float, float]) -> dict[float, list[Row]]:
         """Scores at every shift. label: class indices uint8 on the grid of the duel."""
         # no shift gives a class to more voxels than the largest one: beyond this box nothing is ever predicted or labeled
-        box = find_objects(((label != 0) | (duel.at(max(SHIFTS)) != 0)).view(np.uint8))
-        around = box[0] if box else (slice(None),) * 3
+        _, box = boxes(((label != 0) | (duel.at(max(SHIFTS)) != 0)).view(np.uint8), 2)
+        around = box or (slice(None),) * 3
         near, wanted = duel.inside(around), np.ascontiguousarray(label[around])
         return {shift: self.scoring.rows(case, self.label_map(near, shift), wanted, spacing_mm) for shift in SHIFTS}
 

@@ -7,15 +7,13 @@ from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
-from scipy.ndimage import find_objects
-from scipy.spatial import KDTree
 
 from segkit.config.registry import Registry
 from segkit.config.settings import Settings
+from segkit.metrics.distance import distances
+from segkit.metrics.voxels import EMPTY, boxes, surface, union
 
 State = Literal["ok", "absent", "missed", "spurious"]
-Box = tuple[slice, ...]
-EMPTY: Box = (slice(0, 0),) * 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,25 +84,11 @@ class Pair:
         """For each surface voxel the distance to the nearest surface voxel of the other mask, float64, in mm.
 
         (from the prediction's surface to the label's, from the label's to the prediction's); None unless the state is `ok`. Between
-        voxel centers, exact. A tree over surface voxels instead of a distance transform: memory follows the surfaces, so that one
-        stray voxel at the far end of the scan costs nothing.
+        voxel centers, exact. Memory is that of the masks and their surfaces: one stray voxel at the far end of the scan costs nothing.
         """
         if self.state != "ok":
             return None
-        box = find_objects((self.prediction | self.label).view(np.uint8))[0]
-        ours, theirs = (np.argwhere(surface(mask[box])) * np.array(self.spacing_mm, dtype=float) for mask in (self.prediction, self.label))
-        return KDTree(theirs).query(ours)[0], KDTree(ours).query(theirs)[0]
-
-
-def surface(mask: np.ndarray) -> np.ndarray:
-    """The voxels of a bool mask [X, Y, Z] with one of their 6 neighbors outside it; beyond the array's border is outside."""
-    interior = mask.copy()
-    for axis in range(mask.ndim):
-        kept, neighbor = np.moveaxis(interior, axis, 0), np.moveaxis(mask, axis, 0)
-        kept[1:] &= neighbor[:-1]
-        kept[:-1] &= neighbor[1:]
-        kept[[0, -1]] = False
-    return mask & ~interior
+        return distances(surface(self.prediction), surface(self.label), self.spacing_mm)
 
 
 class Metric(Settings):
@@ -158,19 +142,23 @@ def pairs(
     """
     if prediction.shape != label.shape:
         raise ValueError(f"expected two maps of one shape, got {prediction.shape} and {label.shape}")
-    boxes = [find_objects(prediction), find_objects(label)]
+    count = 1 + max((index for members in regions.values() for index in members), default=0)
+    found = [boxes(indices, max(count, ignored + 1)) for indices in (prediction, label)]
+    nowhere = found[1][ignored] or EMPTY
+    left_out = int(np.count_nonzero(label[nowhere] == ignored))
     whole = tuple(slice(0, length) for length in label.shape)
-    left_out = int(np.count_nonzero(label == ignored))
     for name, members in regions.items():
-        around = whole if 0 in members else _union([found[index - 1] for found in boxes for index in members if index <= len(found)])
-        known = label[around] != ignored
-        predicted, labeled = (np.isin(indices[around], members) & known for indices in (prediction, label))
+        around = whole if 0 in members else union(box[index] for box in found for index in members)
+        predicted, labeled = (_united(indices[around], members) for indices in (prediction, label))
+        if left_out:
+            predicted &= label[around] != ignored
+            labeled &= label[around] != ignored
         yield name, Pair(predicted, labeled, spacing_mm, label.shape, left_out)
 
 
-def _union(boxes: list[Box | None]) -> Box:
-    """The smallest box around boxes; of none, an empty one."""
-    present = [box for box in boxes if box is not None]
-    if not present:
-        return EMPTY
-    return tuple(slice(min(side.start for side in sides), max(side.stop for side in sides)) for sides in zip(*present, strict=True))
+def _united(indices: np.ndarray, members: tuple[int, ...]) -> np.ndarray:
+    """Where a map has one of the indices. A comparison is vector code, a look-up in a table is not: for a few indices it is far slower."""
+    mask = np.zeros_like(indices, dtype=bool)
+    for index in members:
+        mask |= indices == index
+    return mask

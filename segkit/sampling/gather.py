@@ -1,24 +1,26 @@
 """Patches on the CPU: from the stored volume into their batch in one pass, by compiled loops.
 
 What is computed is said in `patch.py` and by `Tone`, which serve other devices. Both agree up to rounding, but for the voxel noise: it is
-another draw of the same law. Loading this file loads numba, so it is imported where it is used.
+another draw of the same law.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.polynomial import Chebyshev, Polynomial
 
+from segkit.config.compiled import compiled
 from segkit.models.base import Lattice, Shape
 from segkit.sampling.augment import Tone, Warp
 from segkit.sampling.patch import Place, centered, indices_along, output_of
 from segkit.volume.labels import IGNORED
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+_compiled = partial(compiled, fused=True)
 HALF, ZERO, ONE = np.float32(0.5), np.float32(0), np.float32(1)
 
 
@@ -113,14 +115,6 @@ def _color(tone: Tone, noise_seed: int, views: Sequence[np.ndarray]) -> None:
     for view in views:
         _tone(view, low, span, gamma, shift, scale, np.float32(tone.noise), key, first)
         first += view.size
-
-
-def _compiled(function: Function) -> Function:
-    """Machine code at the first call, kept beside this file or in the user's cache for later processes; nothing waits for the others."""
-    try:
-        return cast(Function, njit(nogil=True, fastmath={"contract"}, cache=True)(function))
-    except RuntimeError:  # there is no folder to keep it in
-        return cast(Function, njit(nogil=True, fastmath={"contract"})(function))
 
 
 def _floats(count: int) -> Any:

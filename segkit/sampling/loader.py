@@ -16,6 +16,7 @@ from segkit.models.base import Lattice, Shape
 from segkit.sampling.augment import Augment, Drawn, draw
 from segkit.sampling.balance import Balance, Center
 from segkit.sampling.counter import Purpose, Stream
+from segkit.sampling.gather import gather
 from segkit.sampling.memory import Memory
 from segkit.sampling.patch import Place, cut
 
@@ -175,8 +176,6 @@ class Loader:
 
     def _gathered(self, samples: Sequence[Sample], cases: Sequence[Resident]) -> tuple[list[Tensor], Tensor]:
         """Patches of volumes in the host's memory, by this thread and its helpers: each takes the next sample until none is left."""
-        from segkit.sampling.gather import gather
-
         channels = cases[0].image.shape[0]
         image = [self._room((len(samples), channels, *lattice.shape), "float32") for lattice in self.lattices]
         label = self._room((len(samples), *self.settings.patch_shape), "uint8")

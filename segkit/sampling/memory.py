@@ -23,7 +23,7 @@ class Memory:
         try:
             block = spare.pop()
         except IndexError:
-            block = np.empty(shape, dtype)
+            block = torch.empty(shape, dtype=getattr(torch, dtype)).numpy()  # aligned for vector code, as numpy's is not
         lent = block.view()  # which torch keeps for as long as any tensor, view or graph reads the memory
         weakref.finalize(lent, spare.append, block).atexit = False
         return torch.from_numpy(lent)

@@ -20,7 +20,7 @@ Triple = tuple[float, float, float]
 SPACING_TOLERANCE = 1e-3  # relative
 CORNER_TOLERANCE = 0.5  # voxels
 SLAB_VOXELS = 2**22  # of native voxels made at once on the way back
-SLAB_VALUES = 2**25  # of probabilities, all classes together, held for them
+SLAB_VALUES = 2**23  # of probabilities, all classes together, held for them
 
 
 def spacing_of(affine: np.ndarray) -> Triple:
@@ -171,19 +171,16 @@ class Native:
         """The most probable class of every native voxel -> uint8.
 
         slabs: probabilities (or logits) on the network's grid [C, n, y, z], one after the other along x; each is read before the next is
-        asked for, and all are. Each class is interpolated linearly, some native rows at a time, and only the largest value is kept: the
-        memory is one native label map, the slabs around these rows, and SLAB_VALUES. `fill` outside the box; the lower class where two tie.
+        asked for, and all are. Each class is interpolated linearly, plane by plane, and only the largest value is kept: the memory is one
+        native label map, the slabs around some native rows, SLAB_VALUES, and a few planes (`resample.PLANES_BYTES`). `fill` outside the
+        box; the lower class where two tie.
         """
         native = np.full(self.shape, fill, dtype=np.uint8)
         rows = _Rows(slabs, self.network_shape[0])
         needed = rows.held[:, 0].size / self._ratio[0]  # values a native row
         for place, (x, y, z) in self._slabs(native, max(1, int(SLAB_VALUES / max(1, needed)))):
             held, first = rows.between(x[0], x[-1])
-            best = np.full(place.shape, -np.inf, dtype=np.float32)
-            for index, channel in enumerate(held):
-                value = resample.linear(channel, (x - first, y, z))
-                place[value > best] = index
-                np.maximum(best, value, out=best)
+            resample.most_probable(held, (x - first, y, z), place)
         for _ in rows.slabs:  # behind the last native center
             pass
         return native

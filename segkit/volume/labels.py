@@ -5,11 +5,11 @@ from typing import Literal
 
 import numpy as np
 
+from segkit.config.compiled import compiled
 from segkit.config.errors import InputError
 
 IGNORED = 255  # class index of a voxel that is in no class: it trains nothing and is not scored
 SMALLEST, LARGEST = -(2**31), 2**31 - 1  # that a written label map holds
-FOREIGN = -1  # while encoding: a value that stands in no list
 
 
 class ClassMap:
@@ -74,24 +74,61 @@ class ClassMap:
         index_of |= dict.fromkeys(self.ignore, IGNORED)
         if self.background != "rest":
             index_of |= dict.fromkeys(self.background, 0)
-        encoded = np.full(label.shape, 0 if self.background == "rest" else FOREIGN, dtype=np.int16)
-        for value, index in index_of.items():  # no table of indices by value: two values may lie 2^32 apart
-            encoded[label == value] = index
-        if (encoded == FOREIGN).any():
-            values, counts = np.unique(label[encoded == FOREIGN], return_counts=True)
+        order = _memory_order(label)
+        flat = label.ravel(order)
+        if flat.dtype == np.uint64:  # int64 holds every value of the lists
+            flat = np.minimum(flat, np.iinfo(np.int64).max).astype(np.int64)
+        values = np.array(sorted(index_of), dtype=np.int64)
+        encoded, foreign = _encoded(flat, values, np.array([index_of[value] for value in values.tolist()], dtype=np.uint8))
+        if foreign and self.background != "rest":
+            unknown, counts = np.unique(label[~np.isin(label, values)], return_counts=True)
             raise InputError(
                 "SK-V020",
                 "label values outside the class map",
                 where=where,
                 expected=f"values among {sorted(index_of)}",
-                got=", ".join(f"{value} ({count} voxels)" for value, count in zip(values, counts, strict=True)),
+                got=", ".join(f"{value} ({count} voxels)" for value, count in zip(unknown, counts, strict=True)),
                 remedy="name them under dataset.classes, dataset.background or dataset.ignore (or `background: rest`)",
             )
-        return encoded.astype(np.uint8)
+        return encoded.reshape(label.shape, order=order)
 
     def decode(self, indices: np.ndarray) -> np.ndarray:
         """Class indices -> source values, in the smallest of uint8, uint16, int32 that holds every written value."""
         values = np.array(self.written_values)
         kinds = (np.iinfo(kind) for kind in (np.uint8, np.uint16, np.int32))
         fits = next(kind.dtype for kind in kinds if values.min() >= kind.min and values.max() <= kind.max)
-        return values.astype(fits)[indices]
+        if indices.size and indices.max() >= len(values):
+            raise IndexError(f"class index {indices.max()} of {len(values)} classes")
+        order = _memory_order(indices)
+        return _decoded(indices.ravel(order), values.astype(fits)).reshape(indices.shape, order=order)
+
+
+def _memory_order(array: np.ndarray) -> Literal["C", "F"]:
+    """In which order a pass over all voxels reads neighbors one after the other; files hold F, arrays that are made C."""
+    return "F" if array.flags.f_contiguous else "C"
+
+
+@compiled
+def _encoded(label: np.ndarray, values: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, int]:
+    """(indices[k] where a voxel is values[k], else 0; how many are none of them). values ascend; two may lie 2^32 apart, so no table."""
+    encoded = np.empty(len(label), np.uint8)
+    foreign, count = 0, len(values)
+    known, value, index = False, np.int64(0), np.uint8(0)  # of the voxel before: most are like it
+    for voxel in range(len(label)):
+        if voxel == 0 or label[voxel] != label[voxel - 1]:
+            value = np.int64(label[voxel])
+            place = int(np.searchsorted(values, value))
+            known = place < count and bool(values[place] == value)
+            index = indices[place] if known else np.uint8(0)
+        encoded[voxel] = index
+        foreign += not known
+    return encoded, foreign
+
+
+@compiled
+def _decoded(indices: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """values[indices]; numpy would first make eight bytes of every index."""
+    decoded = np.empty(len(indices), values.dtype)
+    for voxel in range(len(indices)):
+        decoded[voxel] = values[indices[voxel]]
+    return decoded

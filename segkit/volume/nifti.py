@@ -1,13 +1,15 @@
 """Reading and writing NIfTI volumes: what is wrong with a file is said, never repaired in silence."""
 
-import gzip
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from gzip import BadGzipFile, GzipFile
 from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
+from isal.igzip import IGzipFile
+from isal.igzip_lib import IsalError
 from nibabel.nifti1 import Nifti1Header
 
 from segkit.config.atomic import atomic
@@ -16,7 +18,9 @@ from segkit.volume.geometry import Shape, spacing_of
 from segkit.volume.header import HEADER_BYTES, Facts, parse
 
 NEAR_INTEGER = 1e-3  # a float label this near to an integer means the integer
-PIECE = 2**24  # bytes read at once
+PIECE = 2**20  # bytes unpacked at once: what is copied is still in the processor's cache
+FURTHER = 2**24  # bytes behind the voxels that are unpacked to reach the checksum; a file with more of them is none of ours, or a bomb
+BROKEN_GZIP: tuple[type[Exception], ...] = (EOFError, BadGzipFile, zlib.error, cast(type[Exception], IsalError))
 DAMAGED = "the file is damaged or was not copied to its end: get it again"
 
 
@@ -52,7 +56,7 @@ class Volume:
 def read(path: Path, *, accept_sform: bool = False) -> Volume:
     """One value a voxel: [X, Y, Z] in the stored dtype, or float32 where the header scales it.
 
-    The whole file is read, so a cut or a flipped bit in a .nii.gz is found. Raises InputError naming the file; more than one component is
+    A .nii.gz is read to its checksum, so a cut or a flipped bit is found. Raises InputError naming the file; more than one component is
     refused (SK-V015).
     """
     volume = read_components(path, accept_sform=accept_sform)
@@ -75,7 +79,7 @@ def read_components(path: Path, *, accept_sform: bool = False) -> Volume:
         stream, facts = _open(path, stack, accept_sform)
         try:
             buffer = _voxels(stream, facts, path)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except BROKEN_GZIP as error:
             raise _gzip_error(path, error) from None
         except OSError as error:
             raise _unreadable(path, error) from None
@@ -91,7 +95,20 @@ def read_label(path: Path, *, accept_sform: bool = False) -> Volume:
     if volume.array.dtype.kind in "iu":
         return volume
     rounded = np.rint(volume.array)
-    distance = np.abs(volume.array - rounded)
+    notices = volume.notices
+    moved = np.count_nonzero(rounded != volume.array)
+    if moved:
+        distance = np.abs(volume.array - rounded)
+        _near_integers(volume, distance, path)
+        notices += (f"{moved} label voxels rounded to integers, by at most {distance.max():.2g}",)
+    largest = max(rounded.max(), -rounded.min())
+    if largest > np.iinfo(np.int32).max:
+        raise InputError("SK-V017", "label values too large", where=path, expected="32-bit integers", got=f"{largest:.6g}")
+    return replace(volume, array=rounded.astype(np.int32), notices=notices)
+
+
+def _near_integers(volume: Volume, distance: np.ndarray, path: Path) -> None:
+    """Raises InputError where a label value is far from an integer. distance: of each voxel's value to the nearest one."""
     far = distance > NEAR_INTEGER
     if far.any():
         examples = ", ".join(f"{value:.6g}" for value in np.unique(volume.array[far])[:3])
@@ -99,11 +116,6 @@ def read_label(path: Path, *, accept_sform: bool = False) -> Volume:
         remedy = "a label map must be resampled with nearest neighbors" if far.mean() < 0.5 else "is this an image?"
         expected = f"integers (within {NEAR_INTEGER})"
         raise InputError("SK-V016", "label values that are no integers", where=path, expected=expected, got=got, remedy=remedy)
-    if np.abs(rounded).max() > np.iinfo(np.int32).max:
-        raise InputError("SK-V017", "label values too large", where=path, expected="32-bit integers", got=f"{np.abs(rounded).max():.6g}")
-    moved = int((distance > 0).sum())
-    notices = (*volume.notices, f"{moved} label voxels rounded to integers, by at most {distance.max():.2g}") if moved else volume.notices
-    return replace(volume, array=rounded.astype(np.int32), notices=notices)
 
 
 def read_grid(path: Path, *, accept_sform: bool = False) -> tuple[Shape, np.ndarray]:
@@ -145,7 +157,7 @@ def write(path: Path, array: np.ndarray, like: Volume) -> None:
     with atomic(path) as temporary, ExitStack() as stack:
         stream: IO[bytes] = stack.enter_context(temporary.open("wb"))
         if path.name.endswith(".gz"):
-            packed = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=stream, mtime=0)  # the same bytes each time
+            packed = IGzipFile(filename="", mode="wb", compresslevel=1, fileobj=stream, mtime=0)  # the same bytes each time
             stream = cast(IO[bytes], stack.enter_context(packed))
         stream.write(header.binaryblock + bytes(4))  # four zeros: no extensions
         for plane in np.moveaxis(array.reshape((*array.shape[:2], -1), order="F"), 2, 0):
@@ -153,7 +165,7 @@ def write(path: Path, array: np.ndarray, like: Volume) -> None:
 
 
 def _open(path: Path, stack: ExitStack, accept_sform: bool) -> tuple[IO[bytes], Facts]:
-    """A stream that stands behind the header's first bytes, and the header's facts."""
+    """A stream of the file's bytes, unpacked, and the header's facts."""
     _check_suffix(path)
     try:
         if path.is_dir():
@@ -161,9 +173,13 @@ def _open(path: Path, stack: ExitStack, accept_sform: bool) -> tuple[IO[bytes], 
         file_bytes = path.stat().st_size
         stream: IO[bytes] = stack.enter_context(path.open("rb"))
         if path.name.endswith(".gz"):
-            stream = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=stream)))
-        block = stream.read(HEADER_BYTES)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            with GzipFile(fileobj=stream) as packed:  # of a file that soon ends it gives what there is, and says more exactly what is wrong
+                block = packed.read(HEADER_BYTES)
+            stream.seek(0)
+            stream = cast(IO[bytes], stack.enter_context(IGzipFile(fileobj=stream)))
+        else:
+            block = stream.read(HEADER_BYTES)
+    except BROKEN_GZIP as error:
         raise _gzip_error(path, error) from None
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -171,7 +187,7 @@ def _open(path: Path, stack: ExitStack, accept_sform: bool) -> tuple[IO[bytes], 
 
 
 def _voxels(stream: IO[bytes], facts: Facts, path: Path) -> np.ndarray:
-    """The voxels as bytes; what follows them is read and dropped, since the checksum stands at the end."""
+    """The voxels as bytes, unpacked into the one array that holds them."""
     stream.seek(facts.offset)
     try:
         buffer = np.empty(facts.data_bytes, dtype=np.uint8)
@@ -184,9 +200,25 @@ def _voxels(stream: IO[bytes], facts: Facts, path: Path) -> np.ndarray:
             expected = f"{len(view):,} bytes"
             raise InputError("SK-V019", "the voxels end early", where=path, expected=expected, got=f"{filled:,}", remedy=DAMAGED)
         filled += read_bytes
-    while stream.read(PIECE):
-        pass
+    if path.name.endswith(".gz"):
+        _to_the_checksum(stream, facts, path)
     return buffer
+
+
+def _to_the_checksum(stream: IO[bytes], facts: Facts, path: Path) -> None:
+    """What follows the voxels is unpacked and dropped, since length and checksum stand at the end and are compared there."""
+    further = 0
+    while piece := stream.read(PIECE):
+        further += len(piece)
+        if further > FURTHER:
+            raise InputError(
+                "SK-V036",
+                "the file goes on behind its voxels",
+                where=path,
+                expected=f"{facts.data_bytes:,} bytes of voxels and at most {FURTHER:,} others",
+                got=f"over {facts.data_bytes + FURTHER:,} bytes",
+                remedy="the header names fewer voxels than were stored: export it again",
+            )
 
 
 def _scaled(array: np.ndarray, facts: Facts) -> np.ndarray:
@@ -194,16 +226,18 @@ def _scaled(array: np.ndarray, facts: Facts) -> np.ndarray:
         return array
     wide = np.dtype(np.float32 if array.dtype.itemsize <= 2 else np.float64)  # a float32 holds 16-bit integers exactly
     with np.errstate(over="ignore"):  # what overflows is found as not finite
-        return (array.astype(wide) * facts.slope + facts.inter).astype(np.float32)
+        scaled = array.astype(wide)
+        scaled *= facts.slope
+        scaled += facts.inter
+        return scaled.astype(np.float32, copy=False)
 
 
 def _all_finite(array: np.ndarray, path: Path) -> None:
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or np.isfinite((array.min(), array.max())).all():  # both are NaN where a voxel is
         return
-    bad = array.size - int(np.isfinite(array).sum())
-    if bad:
-        remedy = "replace them (NaN is often meant as background) and write the file again"
-        raise InputError("SK-V030", "voxels that are no finite numbers", where=path, got=f"{bad} NaN or infinite voxels", remedy=remedy)
+    bad = array.size - np.count_nonzero(np.isfinite(array))
+    remedy = "replace them (NaN is often meant as background) and write the file again"
+    raise InputError("SK-V030", "voxels that are no finite numbers", where=path, got=f"{bad} NaN or infinite voxels", remedy=remedy)
 
 
 def _check_suffix(path: Path) -> None:

@@ -4,14 +4,21 @@ A resampling is one array of positions per axis: new sample k of an axis reads t
 Positions beyond the volume read its border voxel.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
 import numpy as np
 from scipy.ndimage import find_objects, map_coordinates
 
+from segkit.config.compiled import compiled
 from segkit.volume.labels import IGNORED
 
 Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
+Steps = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 SHORT = 4  # an axis with fewer voxels has no cubic spline worth its name
+PLANES_BYTES = 2**27  # of the planes of all channels that threads work on at once; one thread has its plane in any case
 THICK = 3.0  # an axis sampled this much coarser than the finest one rings under a cubic spline
 
 
@@ -45,12 +52,31 @@ def linear(array: np.ndarray, positions: Positions) -> np.ndarray:
     return out.astype(np.float32, copy=False)
 
 
+def most_probable(channels: np.ndarray, positions: Positions, out: np.ndarray) -> None:
+    """Into `out` (uint8 [x, y, z], in place) the channel whose linearly interpolated value is largest, the lower one where several tie.
+
+    channels: [C, old x, old y, old z], at most 255 of them; copied unless they are float32 in C order. The values are those of `linear`, to
+    the bit. No channel is ever there at the size of `out`: a thread holds one plane across x of all of them.
+    """
+    if not out.size:
+        return
+    channels = np.ascontiguousarray(channels, dtype=np.float32)
+    x, y, z = (_steps(at, size) for at, size in zip(positions, channels.shape[1:], strict=True))
+    threads = max(1, min(os.cpu_count() or 1, PLANES_BYTES // channels[:, 0].nbytes, len(out)))
+    bounds = np.linspace(0, len(out), threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        parts = [pool.submit(_most_probable, channels, x, y, z, out, *part) for part in pairwise(bounds)]
+    for part in parts:
+        part.result()
+
+
 def labels(indices: np.ndarray, positions: Positions) -> np.ndarray:
     """The class whose linearly interpolated mask is largest (the lower index where two tie); IGNORED where the nearest voxel is.
 
     indices: uint8 [x, y, z]; positions ascend. uint8. A class is interpolated only around the box it lies in, so small ones cost little.
     """
     indices, positions = _needed(indices, positions)
+    indices = np.ascontiguousarray(indices)  # boxes are found several times as fast
     out = np.zeros([len(at) for at in positions], dtype=np.uint8)
     best = _share(indices, 0, positions)
     for index, box in enumerate(find_objects(indices), start=1):
@@ -90,15 +116,20 @@ def _needed(array: np.ndarray, positions: Positions) -> tuple[np.ndarray, Positi
     return array[box], (x, y, z)
 
 
-def _linear_along(array: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
-    at = np.clip(at, 0, array.shape[axis] - 1)
+def _steps(at: np.ndarray, size: int) -> Steps:
+    """(the voxel at or before each position, the next one, how much of the next: float32 0..1) on an axis of `size` voxels."""
+    at = np.clip(at, 0, size - 1)
     low = np.floor(at).astype(np.intp)
-    share = (at - low).astype(np.float32)
+    return low, np.minimum(low + 1, size - 1), (at - low).astype(np.float32)
+
+
+def _linear_along(array: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
+    low, high, share = _steps(at, array.shape[axis])
     if not share.any():  # whole indices: nothing to blend
         return array if np.array_equal(low, np.arange(array.shape[axis])) else array.take(low, axis)
     share = share.reshape([-1 if other == axis else 1 for other in range(array.ndim)])
     out = array.take(low, axis).astype(np.float32, copy=False)
-    out += share * (array.take(np.minimum(low + 1, array.shape[axis] - 1), axis).astype(np.float32, copy=False) - out)
+    out += share * (array.take(high, axis).astype(np.float32, copy=False) - out)
     return out
 
 
@@ -109,3 +140,33 @@ def _spline_along(array: np.ndarray, at: np.ndarray, axis: int) -> np.ndarray:
         return array
     matrix = np.stack([map_coordinates(unit, [at], order=3, mode="nearest") for unit in np.eye(size)], axis=1).astype(np.float32)
     return np.moveaxis(np.tensordot(matrix, array, axes=(1, axis)), 0, axis)
+
+
+@compiled
+def _most_probable(channels: np.ndarray, x: Steps, y: Steps, z: Steps, out: np.ndarray, first: int, last: int) -> None:
+    """Planes first to last of `out`. One axis after the other, each loop over neighbors in memory, so that it becomes vector code."""
+    (x_low, x_high, x_share), (y_low, y_high, y_share), (z_low, z_high, z_share) = x, y, z
+    count, _, rows, length = channels.shape
+    plane, line = np.empty((count, rows, length), np.float32), np.empty(length, np.float32)
+    value, best, index = np.empty(len(z_low), np.float32), np.empty(len(z_low), np.float32), np.empty(len(z_low), np.uint8)
+    for i in range(first, last):
+        for c in range(count):
+            for j in range(rows):
+                _blend(channels[c, x_low[i], j], channels[c, x_high[i], j], x_share[i], plane[c, j])
+        for j in range(len(y_low)):
+            best[:] = -np.inf
+            index[:] = 0
+            for c in range(count):
+                _blend(plane[c, y_low[j]], plane[c, y_high[j]], y_share[j], line)
+                for k in range(len(value)):
+                    value[k] = line[z_low[k]] + z_share[k] * (line[z_high[k]] - line[z_low[k]])
+                for k in range(len(value)):
+                    index[k] = c if value[k] > best[k] else index[k]
+                    best[k] = max(value[k], best[k])
+            out[i, j] = index
+
+
+@compiled
+def _blend(low: np.ndarray, high: np.ndarray, share: float, out: np.ndarray) -> None:
+    for k in range(len(out)):
+        out[k] = low[k] + share * (high[k] - low[k])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 
 import numpy as np
 import pytest
@@ -83,6 +84,35 @@ def test_other_grids_are_refused_not_resampled(tmp_path):
     assert rows == []
     assert isinstance(failed[0][1], InputError)
     assert failed[0][1].code == "SK-E001"
+
+
+def test_rows_and_failures_keep_the_order_of_the_cases(tmp_path):
+    label = saved(tmp_path / "l.nii.gz", line(0, 1, 4, 0))
+    cases = [(f"{i}", tmp_path / "absent.nii.gz" if i % 3 else label, label) for i in range(20)]
+    rows, failed = score_all(scoring(Dice()), cases)
+    assert list(dict.fromkeys(row.case for row in rows)) == [f"{i}" for i in range(20) if i % 3 == 0]
+    assert [(case, error.code) for case, error in failed] == [(f"{i}", "SK-V034") for i in range(20) if i % 3]
+
+
+class Interrupted(Scoring):
+    """A scoring during which Ctrl-C is pressed."""
+
+    def rows(self, case, prediction, label, spacing_mm):
+        if case == "0":
+            raise KeyboardInterrupt
+        time.sleep(0.05)
+        BEGUN.append(case)
+        return []
+
+
+BEGUN: list[str] = []
+
+
+def test_ctrl_c_does_not_wait_for_cases_that_have_not_begun(tmp_path):
+    label = saved(tmp_path / "l.nii.gz", line(0, 1, 4, 0))
+    with pytest.raises(KeyboardInterrupt):
+        score_all(Interrupted((Dice(),), {}, MAP), [(f"{i}", label, label) for i in range(400)])
+    assert len(BEGUN) < 100
 
 
 def test_scores_are_written_for_strict_readers(tmp_path):

@@ -5,13 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba.core.caching import CacheImpl
 from scipy.stats import kstest
 
 from segkit.models.base import Lattice
 from segkit.sampling.augment import Augment, Drawn, Elastic, Intensity, Tone, draw
 from segkit.sampling.counter import Purpose, host
-from segkit.sampling.gather import _compiled, gather
+from segkit.sampling.gather import gather
 from segkit.sampling.patch import Place, cut
 
 LATTICES = (Lattice(1, (9, 8, 7), (-1, 0, 1)), Lattice(3, (5, 6, 5), (-5, -6, -4)), Lattice(5, (4, 4, 4), (-8, -8, -8)))
@@ -112,12 +111,3 @@ def test_noise_is_a_function_of_its_seed_and_the_voxel():
 def test_each_lattice_has_noise_of_its_own():
     one, two = noise(3, 32, one_lattice(32) * 2)
     assert abs(np.corrcoef(one, two)[0, 1]) < 5 / 181
-
-
-def test_machine_code_is_made_where_no_folder_can_keep_it(monkeypatch):
-    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
-
-    def doubled(x):
-        return 2 * x
-
-    assert _compiled(doubled)(21) == 42

@@ -162,6 +162,7 @@ def test_slabs_that_come_one_after_the_other_give_what_the_whole_gives(monkeypat
 def test_the_memory_does_not_grow_with_the_rows(monkeypatch):
     monkeypatch.setattr("segkit.volume.geometry.SLAB_VALUES", 20_000)
     native, rng = Native.plan((200, 40, 40), affine_of(), None, (0.5, 1.0, 1.0)), np.random.default_rng(3)
+    native.probabilities_to_native_labels(np.zeros((4, 2, 40, 40), np.float32) for _ in range(200))  # translates the loops
     tracemalloc.start()
     native.probabilities_to_native_labels(rng.random((4, 2, 40, 40), dtype=np.float32) for _ in range(200))
     _, most = tracemalloc.get_traced_memory()
@@ -219,6 +220,10 @@ def test_any_plan_returns_a_constant_inside_its_box_and_only_there(shape, spacin
     surely_outside = (((index < -0.501) & ~low_open) | ((index > top - 0.499) & ~high_open)).any(0)
     assert not back[surely_outside].any()
     np.testing.assert_array_equal(native.probabilities_to_native_labels([np.stack([1 - ones, ones])]), back)
+    probabilities = np.random.default_rng(0).random((3, *native.network_shape), dtype=np.float32)
+    fields = np.stack([native.field_to_native(channel, fill=-1) for channel in probabilities])
+    expected = np.where(fields[0] < 0, 9, fields.argmax(0))  # the sweep relies on it: written probabilities say what was predicted
+    np.testing.assert_array_equal(native.probabilities_to_native_labels([probabilities], fill=9), expected)
 
 
 def test_spacing_is_the_length_of_the_columns():

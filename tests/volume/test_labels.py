@@ -67,6 +67,7 @@ def test_a_rest_is_written_as_the_first_value_in_no_list():
 def test_values_far_apart_take_no_memory_for_what_lies_between():
     far = ClassMap({"low": (-(2**31),), "high": (2**31 - 1,)})
     label = row(-(2**31), 0, 2**31 - 1)
+    far.encode(label, "a")  # the compiler's own memory is not meant
     tracemalloc.start()
     assert far.encode(label, "a").ravel().tolist() == [1, 0, 2]
     assert tracemalloc.get_traced_memory()[1] < 10**6
@@ -101,3 +102,27 @@ def test_a_map_that_cannot_be_is_refused(arguments, text):
     with pytest.raises(InputError) as error:
         ClassMap(*arguments)
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_map_keeps_its_order_in_memory(order):
+    values = np.random.default_rng(0).choice([0, 1, 2, 3, 4, 7, 99], (4, 5, 6)).astype(np.int16)
+    encoded = CORE.encode(np.asarray(values, order=order), "a")
+    expected = {0: 0, 1: 1, 2: 2, 3: 1, 4: 1, 7: 0, 99: IGNORED}
+    np.testing.assert_array_equal(encoded, np.vectorize(expected.get)(values))
+    assert encoded.flags.f_contiguous is (order == "F")
+    every_other = np.asarray(values, order=order)[::2, :, ::2]
+    np.testing.assert_array_equal(CORE.encode(every_other, "a"), encoded[::2, :, ::2])
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_written_map_keeps_its_order_in_memory(order):
+    indices = np.asarray(np.arange(24, dtype=np.uint8).reshape(2, 3, 4) % 3, order=order)
+    written = ClassMap({"a": (300,), "b": (-7,)}).decode(indices)
+    np.testing.assert_array_equal(written, np.array([0, 300, -7], np.int32)[indices])
+    assert written.flags.f_contiguous is (order == "F")
+
+
+def test_an_index_of_no_class_is_a_bug():
+    with pytest.raises(IndexError, match="class index 3 of 3 classes"):
+        CORE.decode(row(0, 3, dtype=np.uint8))

@@ -1,6 +1,7 @@
 """Reading and writing NIfTI: round trips, an oracle, and damaged files."""
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import nibabel
@@ -210,6 +211,59 @@ def test_a_gzip_that_holds_too_few_voxels_is_refused(scan_file):
 
 def test_a_short_plain_file_is_refused(scan_file):
     assert refusal(scan_file(cut=10)).code == "SK-V010"
+
+
+def test_a_wrong_checksum_and_a_wrong_length_are_told_apart(scan_file):
+    path = scan_file(name="scan.nii.gz")
+    whole = path.read_bytes()
+    for place, got in ((-8, "CRC check failed"), (-4, "Incorrect length of data produced")):
+        data = bytearray(whole)
+        data[place] ^= 1
+        path.write_bytes(data)
+        assert refusal(path).code == "SK-V033"
+        assert got in refusal(path).got
+
+
+def test_a_file_packed_in_several_members_is_read(tmp_path, scan_file):
+    data = scan_file().read_bytes()
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(gzip.compress(data[:400]) + gzip.compress(data[400:]) + bytes(512))  # zeros that pad it to a block of a tape
+    np.testing.assert_array_equal(nifti.read(path).array, VOXELS)
+    path.write_bytes(gzip.compress(data[:400]) + gzip.compress(data[400:]) + b"further text")
+    assert refusal(path).code == "SK-V032"
+
+
+def test_bytes_behind_the_voxels_are_compared_with_the_checksum_and_dropped(tmp_path, scan_file):
+    whole = gzip.compress(scan_file().read_bytes() + bytes(3 * nifti.PIECE))
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(nifti.read(path).array, VOXELS)
+    path.write_bytes(whole[:-8] + bytes(4) + whole[-4:])
+    assert refusal(path).code == "SK-V033"
+
+
+def test_a_file_that_unpacks_to_far_more_than_its_voxels_is_refused_before_it_is_unpacked(tmp_path, scan_file):
+    path = tmp_path / "scan.nii.gz"
+    bomb = gzip.compress(bytes(nifti.FURTHER), 9)
+    path.write_bytes(gzip.compress(scan_file().read_bytes()) + 64 * bomb)  # 1 GiB in 1 MiB
+    tracemalloc.start()
+    error = refusal(path)
+    assert tracemalloc.get_traced_memory()[1] < 8 * nifti.PIECE
+    tracemalloc.stop()
+    assert str(error) == (
+        "SK-V036: the file goes on behind its voxels\n"
+        f"  where:    {path}\n"
+        "  expected: 420 bytes of voxels and at most 16,777,216 others\n"
+        "  got:      over 16,777,636 bytes\n"
+        "  remedy:   the header names fewer voxels than were stored: export it again"
+    )
+
+
+def test_what_is_written_can_be_unpacked_by_everyone(tmp_path):
+    array = np.random.default_rng(2).integers(0, 3, (40, 50, 60), dtype=np.uint8)
+    nifti.write(tmp_path / "labels.nii.gz", array, Volume.new(array, AFFINE))
+    unpacked = gzip.decompress((tmp_path / "labels.nii.gz").read_bytes())
+    assert unpacked[352:] == array.tobytes(order="F")
 
 
 @pytest.mark.parametrize(

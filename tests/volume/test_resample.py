@@ -1,6 +1,9 @@
 """Values between voxels, against SciPy and by hand."""
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from segkit.volume import resample
@@ -64,6 +67,49 @@ def test_ignored_voxels_keep_their_nearest_place():
     row = np.array([0, IGNORED, 2], np.uint8).reshape(3, 1, 1)
     zero = np.zeros(1)
     assert resample.labels(row, (np.array([0.4, 0.6, 1.0, 1.4, 1.6]), zero, zero)).ravel().tolist() == [0, 255, 255, 255, 2]
+
+
+def by_formula(channels, positions):
+    """Every channel at the new size, then the largest."""
+    return np.stack([resample.linear(channel, positions) for channel in channels]).argmax(0)
+
+
+@pytest.mark.parametrize("planes_bytes", [1, 2**27], ids=["one thread", "threads"])
+@pytest.mark.parametrize("at", [AT, tuple(at[:1] for at in AT), (np.arange(7.0), AT[1], AT[2])], ids=["all", "one voxel", "kept axis"])
+def test_the_most_probable_channel_is_the_largest_linear_value(monkeypatch, planes_bytes, at):
+    monkeypatch.setattr(resample, "PLANES_BYTES", planes_bytes)
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    channels = np.random.default_rng(1).random((5, *CUBE.shape), dtype=np.float32)
+    out = np.full([len(positions) for positions in at], 77, np.uint8)
+    resample.most_probable(channels, at, out)
+    np.testing.assert_array_equal(out, by_formula(channels, at))
+    scipys = np.stack([map_coordinates(channel.astype(np.float64), grid(at), order=1, mode="nearest") for channel in channels])
+    np.testing.assert_array_equal(out, scipys.argmax(0))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    old=st.tuples(*[st.integers(1, 6)] * 3),
+    new=st.tuples(*[st.integers(1, 9)] * 3),
+    ratios=st.tuples(*[st.sampled_from([0.3, 0.5, 1.0, 1.7, 2.0])] * 3),
+    channels=st.integers(1, 6),
+    levels=st.integers(1, 4),
+    seed=st.integers(0, 10**6),
+)
+def test_ties_are_those_of_the_formula_to_the_bit(old, new, ratios, channels, levels, seed):
+    values = np.random.default_rng(seed).integers(0, levels, (channels, *old)).astype(np.float32) / 3
+    at = tuple(shared_center(n, o, ratio) for n, o, ratio in zip(new, old, ratios, strict=True))
+    out = np.empty(new, np.uint8)
+    resample.most_probable(values, at, out)
+    np.testing.assert_array_equal(out, by_formula(values, at))
+
+
+def test_any_view_is_filled_and_any_kind_of_number_read():
+    channels = np.random.default_rng(2).normal(size=(3, *CUBE.shape[::-1])).astype(np.float16).transpose(0, 3, 2, 1)
+    whole = np.zeros((11, 10, 5), np.uint8)
+    resample.most_probable(channels, AT, whole.transpose(1, 2, 0)[::-1, :, ::-1])
+    np.testing.assert_array_equal(whole.transpose(1, 2, 0)[::-1, :, ::-1], by_formula(channels, AT))
+    resample.most_probable(channels, AT, whole[:0])
 
 
 def test_nearest_keeps_values_and_dtype():
