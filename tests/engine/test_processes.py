@@ -48,10 +48,8 @@ RECIPES = {
         "regularizers": ["large_margin", "adversarial", "mixup"],
         "train__update": "sequential",
         "train__monitor": {"every": 2},
-        "train__optimizer": {
-            "name": "sgd",
-            "learning_rate": 0.01,
-        },  # others divide by the gradient, which may be rounding
+        # other optimizers divide by the gradient's size: where it vanishes, that is rounding
+        "train__optimizer": {"name": "sgd", "learning_rate": 0.01},
     },
     "begun_alone": WATCHED,
     "stopped": WATCHED,
