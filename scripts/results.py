@@ -133,7 +133,7 @@ def tiles(data: Path) -> None:
     """Largest difference of the probabilities of one real brain between tile sizes, untrained weights."""
     recipe = read(CONFIGS / "brats" / "2015_tiny.yaml", (f"dataset.root={data}",))
     case = preparer(recipe, 42)(recipe.dataset.find()[0])
-    image, roi = torch.from_numpy(np.array(case.image)).float(), torch.from_numpy(case.roi)
+    image, roi = torch.from_numpy(np.array(case.image)).float(), np.asarray(case.roi)
     box = (slice(60, 124), slice(60, 124), slice(40, 90))
     image, roi = image[:, *box], roi[box]
     networks: dict[str, tuple[Model, list[Shape]]] = {"deepmedic_tiny": (DeepMedicTiny(), [(45, 45, 45), (30, 37, 23), (64, 64, 50)])}

@@ -79,7 +79,7 @@ def observe(
                 keys = torch.from_numpy(case_keys(files.id, label.shape)).to(device)
                 for observer in observers:
                     observer.begin(split, files.id)
-                for tap in tapped(network, image, roi, tile, recipe.infer.overlap, precision):
+                for tap in tapped(network, image, np.asarray(case.roi), tile, recipe.infer.overlap, precision):
                     counted = roi[tap.box.slices] & (label[tap.box.slices] != IGNORED)
                     features, logits = (field[:, counted].T for field in (tap.features, tap.logits))
                     voxels = Voxels(label[tap.box.slices][counted].long(), features, logits, keys[tap.box.slices][counted])

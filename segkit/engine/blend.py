@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,14 @@ class Blend:
     """
 
     def __init__(
-        self, network: Network, image: Tensor, roi: Tensor, box: Box, tile: Shape, overlap: float, flips: Sequence[tuple[int, ...]] = ((),)
+        self,
+        network: Network,
+        image: Tensor,
+        roi: np.ndarray,
+        box: Box,
+        tile: Shape,
+        overlap: float,
+        flips: Sequence[tuple[int, ...]] = ((),),
     ) -> None:
         self.network, self.image, self.roi, self.box, self.tile, self.flips = network, image, roi, box, tile, flips
         self._starts = list(overlapping_starts(box, tile, overlap))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,13 +24,13 @@ class Exact:
     """
 
     def __init__(
-        self, network: DeepMedicNetwork, image: Tensor, roi: Tensor, box: Box, tile: Shape, flips: Sequence[tuple[int, ...]] = ((),)
+        self, network: DeepMedicNetwork, image: Tensor, roi: np.ndarray, box: Box, tile: Shape, flips: Sequence[tuple[int, ...]] = ((),)
     ) -> None:
         self.network, self.box, self.flips = network, box, flips
         self.edges = (*range(box.start[0], box.stop[0], tile[0]), box.stop[0])
         self._extent = shape_of(roi.shape)
         self._sides = [
-            Side.over(network, image.flip([axis + 1 for axis in axes]), roi.flip(axes), mirrored(box, self._extent, axes), tile)
+            Side.over(network, image.flip([axis + 1 for axis in axes]), np.flip(roi, axes), mirrored(box, self._extent, axes), tile)
             for axes in flips
         ]
 
@@ -49,12 +50,12 @@ class Side:
     """A volume as it is seen, flipped or not, and the cells of its low-resolution pathways, computed once for all tiles."""
 
     image: Tensor  # [M, X, Y, Z]
-    roi: Tensor
+    roi: np.ndarray
     context: tuple["Context", ...]
     tile: Shape
 
     @classmethod
-    def over(cls, network: DeepMedicNetwork, image: Tensor, roi: Tensor, box: Box, tile: Shape) -> "Side":
+    def over(cls, network: DeepMedicNetwork, image: Tensor, roi: np.ndarray, box: Box, tile: Shape) -> "Side":
         """Ready for every part of the box."""
         return cls(image, roi, tuple(Context.over(network, index, image, box) for index in range(1, len(network.strides))), tile)
 

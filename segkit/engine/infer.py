@@ -82,7 +82,7 @@ def predict_case(
     """Mean of the members' probabilities, the most probable class, kept parts, and back to the native grid."""
     began = time.perf_counter()
     image = torch.from_numpy(np.array(case.image)).to(device)
-    roi = torch.from_numpy(np.array(case.roi)).to(device)
+    roi = np.asarray(case.roi)
     views = [View(network, tile_for(network, each), each.infer.overlap, mirrored_axes(each, mirror)) for network, each in members]
     shares = np.empty((members[0][0].classifier.out_channels, *roi.shape), dtype=np.float32) if with_probabilities else None
 
@@ -93,7 +93,7 @@ def predict_case(
             yield slab
 
     if case.native.ratio is None:
-        labels = np.empty(tuple(roi.shape), dtype=np.uint8)
+        labels = np.empty(roi.shape, dtype=np.uint8)
         for slab in noted():
             labels[slab.rows] = slab.probabilities.argmax(0).to(torch.uint8).cpu().numpy()
         indices = case.native.label_to_native(labels)

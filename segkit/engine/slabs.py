@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Protocol, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class View:
     overlap: float
     mirrored: tuple[int, ...] = ()
 
-    def over(self, image: Tensor, roi: Tensor, box: Box) -> Pass:
+    def over(self, image: Tensor, roi: np.ndarray, box: Box) -> Pass:
         """The pass over image [M, X, Y, Z], in a box around the ROI."""
         self.network.eval()
         flips = [axes for count in range(len(self.mirrored) + 1) for axes in combinations(self.mirrored, count)]
@@ -65,13 +66,16 @@ class Slab:
 
 
 @torch.inference_mode()
-def slabs(views: Sequence[View], image: Tensor, roi: Tensor, precision: Precision) -> Iterator[Slab]:
-    """All rows of image [M, X, Y, Z] in their order, the mean over views; outside the ROI (bool [X, Y, Z]) certain background."""
+def slabs(views: Sequence[View], image: Tensor, roi: np.ndarray, precision: Precision) -> Iterator[Slab]:
+    """All rows of image [M, X, Y, Z] in their order, the mean over views.
+
+    roi: bool [X, Y, Z], on the host; outside of it all is certain background.
+    """
     classes, box = views[0].network.classifier.out_channels, bounding_box(roi)
     if box is None:
-        yield from _background(classes, 0, roi)
+        yield from _background(classes, range(len(roi)), image)
         return
-    yield from _background(classes, 0, roi[: box.start[0]])
+    yield from _background(classes, range(box.start[0]), image)
     with autocast(image.device, precision):
         passes = [view.over(image, roi, box) for view in views]
     edges = min((each.edges for each in passes), key=len)  # few tiles a row are cheap, few rows a tile are not
@@ -81,30 +85,30 @@ def slabs(views: Sequence[View], image: Tensor, roi: Tensor, precision: Precisio
             for other in passes[1:]:
                 total += other.rows(start, stop)
         total /= len(passes)
-        inside = roi[start:stop, box.slices[1], box.slices[2]]
+        inside = torch.from_numpy(np.ascontiguousarray(roi[start:stop, box.slices[1], box.slices[2]])).to(image.device)
         total *= inside
         total[0] += ~inside
-        yield Slab(start, _widened(total, box, roi))
-    yield from _background(classes, box.stop[0], roi[box.stop[0] :])
+        yield Slab(start, _widened(total, box, image))
+    yield from _background(classes, range(box.stop[0], len(roi)), image)
 
 
-def probabilities(views: Sequence[View], image: Tensor, roi: Tensor, precision: Precision) -> Tensor:
+def probabilities(views: Sequence[View], image: Tensor, roi: np.ndarray, precision: Precision) -> Tensor:
     """All slabs as one: float32 [C, X, Y, Z]."""
     return torch.cat([slab.probabilities.clone() for slab in slabs(views, image, roi, precision)], dim=1)
 
 
-def _background(classes: int, start: int, roi: Tensor) -> Iterator[Slab]:
-    for first in range(0, len(roi), BACKGROUND_ROWS):
-        certain = torch.zeros((classes, *roi[first : first + BACKGROUND_ROWS].shape), device=roi.device)
+def _background(classes: int, rows: range, image: Tensor) -> Iterator[Slab]:
+    for first in rows[::BACKGROUND_ROWS]:
+        certain = torch.zeros((classes, min(BACKGROUND_ROWS, rows.stop - first), *image.shape[2:]), device=image.device)
         certain[0] = 1
-        yield Slab(start + first, certain)
+        yield Slab(first, certain)
 
 
-def _widened(rows: Tensor, box: Box, roi: Tensor) -> Tensor:
+def _widened(rows: Tensor, box: Box, image: Tensor) -> Tensor:
     """Rows of a box as rows of the volume."""
-    if rows.shape[2:] == roi.shape[1:]:
+    if rows.shape[2:] == image.shape[2:]:
         return rows
-    whole = rows.new_zeros((*rows.shape[:2], *roi.shape[1:]))
+    whole = rows.new_zeros((*rows.shape[:2], *image.shape[2:]))
     whole[0] = 1
     whole[:, :, box.slices[1], box.slices[2]] = rows
     return whole

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import conv3d
@@ -30,7 +31,7 @@ class Tap:
 
 
 @torch.inference_mode()
-def tapped(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: float, precision: Precision) -> Iterator[Tap]:
+def tapped(network: Network, image: Tensor, roi: np.ndarray, tile: Shape, overlap: float, precision: Precision) -> Iterator[Tap]:
     """Boxes of image [M, X, Y, Z] that together hold every ROI voxel (bool [X, Y, Z]) once, and others beside them.
 
     Exact networks are cut into disjoint tiles, as in prediction. Others see the tiles that prediction blends, and of two that overlap
@@ -55,12 +56,12 @@ def tapped(network: Network, image: Tensor, roi: Tensor, tile: Shape, overlap: f
         yield Tap(held, features[0], conv3d(features, weight, None if bias is None else bias.float())[0])
 
 
-def exact_features(network: DeepMedicNetwork, image: Tensor, roi: Tensor, box: Box, tile: Shape) -> Iterator[tuple[Box, Tensor]]:
+def exact_features(network: DeepMedicNetwork, image: Tensor, roi: np.ndarray, box: Box, tile: Shape) -> Iterator[tuple[Box, Tensor]]:
     """Features [1, D, x, y, z] of disjoint boxes that hold every ROI voxel."""
     yield from Side.over(network, image, roi, box, tile).features(network, box)
 
 
-def owned_features(network: Network, image: Tensor, roi: Tensor, box: Box, tile: Shape, overlap: float) -> Iterator[tuple[Box, Tensor]]:
+def owned_features(network: Network, image: Tensor, roi: np.ndarray, box: Box, tile: Shape, overlap: float) -> Iterator[tuple[Box, Tensor]]:
     """Features [1, D, x, y, z] of overlapping tiles, each cut to what it owns; what holds no ROI voxel is left out."""
     lattices, starts = network.lattices(tile), list(overlapping_starts(box, tile, overlap))
     owned = [owned_ranges(sorted({start[axis] for start in starts}), tile[axis], box.start[axis], box.stop[axis]) for axis in range(3)]

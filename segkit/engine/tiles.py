@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from segkit.models.base import Shape
 from segkit.models.blocks import Faces
@@ -32,11 +30,14 @@ class Box:
         return x, y, z
 
 
-def bounding_box(roi: Tensor) -> Box | None:
-    """The smallest box around the True voxels of roi [X, Y, Z]; None where there are none."""
+def bounding_box(roi: np.ndarray) -> Box | None:
+    """The smallest box around the True voxels of roi [X, Y, Z]; None where there are none.
+
+    Where the ROI lies is decided on the host: to ask a device would be to wait for it.
+    """
     start, stop = [], []
     for axis in range(3):
-        held = torch.nonzero(roi.any(dim=tuple(other for other in range(3) if other != axis))).flatten()
+        held = np.flatnonzero(roi.any(axis=tuple(other for other in range(3) if other != axis)))
         if not len(held):
             return None
         start.append(int(held[0]))
@@ -68,7 +69,7 @@ def disjoint_tiles(box: Box, tile: Shape) -> Iterator[Box]:
         yield Box(shape_of(corner), shape_of(min(c + size, stop) for c, size, stop in zip(corner, tile, box.stop, strict=True)))
 
 
-def needed(tiles: Iterable[Box], roi: Tensor) -> Iterator[Box]:
+def needed(tiles: Iterable[Box], roi: np.ndarray) -> Iterator[Box]:
     """Of each tile the smallest box around its ROI voxels; tiles without any are left out."""
     for tile in tiles:
         inner = bounding_box(roi[tile.slices])

@@ -10,6 +10,7 @@ from segkit.config.registry import Registry
 from segkit.config.settings import Settings
 
 CONSTANT = 1e-7  # a standard deviation below this share of the mean is rounding, not contrast
+PIECE = 2**20  # voxels at once where numbers between are float64
 NORMAL_QUARTILES = 1.349  # distance of the quartiles of a normal distribution, in standard deviations
 
 
@@ -92,13 +93,24 @@ class PercentileClip(Intensity):
 
 
 def _standardized(image: np.ndarray, voxels: np.ndarray, roi: np.ndarray) -> np.ndarray:
-    mean = voxels.mean(dtype=np.float64) if voxels.size else 0.0
-    std = voxels.std(dtype=np.float64) if voxels.size else 0.0
-    return _shifted_and_scaled(image, mean, std, roi)
+    return _shifted_and_scaled(image, *_mean_and_std(voxels), roi)
+
+
+def _mean_and_std(voxels: np.ndarray) -> tuple[float, float]:
+    """In float64, some voxels at a time: as float64 all of them would take more memory than the scan."""
+    if not voxels.size:
+        return 0.0, 0.0
+    pieces = np.array_split(voxels, -(-voxels.size // PIECE))
+    mean = sum(float(piece.sum(dtype=np.float64)) for piece in pieces) / voxels.size
+    squares = sum(float(np.square(piece - np.float64(mean)).sum()) for piece in pieces)
+    return mean, float(np.sqrt(squares / voxels.size))
 
 
 def _shifted_and_scaled(image: np.ndarray, center: float, spread: float, roi: np.ndarray) -> np.ndarray:
     if spread <= CONSTANT * abs(center) or spread == 0:
         what = "a constant channel cannot be normalized"
         raise InputError("SK-V040", what, expected="contrast inside the ROI", got=f"nearly all voxels at about {center:.6g}")
-    return np.where(roi, ((image - center) / spread).astype(np.float32), np.float32(0))
+    out = np.empty(image.shape, dtype=np.float32)
+    for plane, inside, values in zip(out, roi, image, strict=True):  # a plane at a time, since numbers between are float64
+        plane[...] = np.where(inside, (values - np.float64(center)) / spread, 0)
+    return out

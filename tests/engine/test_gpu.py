@@ -1,5 +1,6 @@
 """On a CUDA device: the same batches, the same probabilities, and training that learns."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,9 +35,9 @@ def test_batches_cut_on_the_device_are_those_of_the_host(tiny, tmp_path):
 @pytest.mark.parametrize("settings", [DeepMedicTiny(), UNet3D(widths=(4, 8))], ids=["deepmedic_tiny", "unet3d"])
 def test_probabilities_agree_with_the_cpu(settings):
     torch.manual_seed(0)
-    network, image, roi = settings.build(2, 3), torch.randn(2, 30, 31, 32), torch.ones(30, 31, 32, dtype=torch.bool)
+    network, image, roi = settings.build(2, 3), torch.randn(2, 30, 31, 32), np.ones((30, 31, 32), dtype=bool)
     host = probabilities([View(network, (16, 16, 16), 0.5)], image, roi, "fp32")
-    device = probabilities([View(network.cuda(), (16, 16, 16), 0.5)], image.cuda(), roi.cuda(), "fp32")
+    device = probabilities([View(network.cuda(), (16, 16, 16), 0.5)], image.cuda(), roi, "fp32")
     torch.testing.assert_close(device.cpu(), host, atol=1e-4, rtol=0)
 
 

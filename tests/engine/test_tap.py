@@ -1,5 +1,6 @@
 """Features and logits of whole volumes: the prediction's own, and every voxel once."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +13,7 @@ from segkit.models.deepmedic import DeepMedicTiny
 from segkit.models.unet3d import UNet3D
 
 SHAPE = (21, 18, 17)
-EVERYWHERE = torch.ones(SHAPE, dtype=torch.bool)
+EVERYWHERE = np.ones(SHAPE, dtype=bool)
 NETWORKS = [DeepMedicTiny(), UNet3D(widths=(4, 6), blocks=1)]
 
 
@@ -42,7 +43,7 @@ def test_every_voxel_comes_once(settings, tile, overlap):
 
 @pytest.mark.parametrize("settings", NETWORKS, ids=["deepmedic", "unet"])
 def test_every_voxel_of_the_roi_comes_once_and_far_from_it_nothing(settings):
-    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi = np.zeros(SHAPE, dtype=bool)
     roi[2:6, 3:7, 1:9] = True
     counts = visits(network_of(settings), roi, (6, 6, 6), 0.0)
     assert (counts[roi] == 1).all()

@@ -1,5 +1,6 @@
 """Whole volumes in tiles: the tiling must not be seen in the result."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from segkit.models.unet3d import UNet3D
 
 SHAPE = (34, 41, 29)
 SMALL = {"widths": (4, 4, 5, 5), "hidden": (9, 9), "residual_after": (4,)}
-EVERYWHERE = torch.ones(SHAPE, dtype=torch.bool)
+EVERYWHERE = np.ones(SHAPE, dtype=bool)
 
 
 def lively(network: Network) -> Network:
@@ -32,7 +33,7 @@ def volume(shape: tuple[int, int, int] = SHAPE, channels: int = 2) -> torch.Tens
     return torch.randn((channels, *shape), generator=torch.Generator().manual_seed(0))
 
 
-def predicted(network: Network, tile: tuple[int, int, int], image: torch.Tensor, roi: torch.Tensor, axes=(), overlap=0.5) -> torch.Tensor:
+def predicted(network: Network, tile: tuple[int, int, int], image: torch.Tensor, roi: np.ndarray, axes=(), overlap=0.5) -> torch.Tensor:
     return probabilities([View(network, tile, overlap, axes)], image, roi, "fp32")
 
 
@@ -52,14 +53,14 @@ def test_deepmedic_does_not_depend_on_the_tile(settings):
 @pytest.mark.parametrize("settings", [DeepMedic(), DeepMedicWide()], ids=["standard", "wide"])
 def test_the_full_size_networks_do_not_depend_on_the_tile_either(settings):
     network, image = lively(settings.build(2, 3)), volume((40, 33, 27))
-    roi = torch.ones(image.shape[1:], dtype=torch.bool)
+    roi = np.ones(image.shape[1:], dtype=bool)
     whole = predicted(network, (40, 33, 27), image, roi)
     for tile in ((30, 30, 30), (17, 33, 11)):
         torch.testing.assert_close(predicted(network, tile, image, roi), whole, atol=1e-5, rtol=0)
 
 
 def test_where_the_roi_is_does_not_change_the_probabilities_inside_it():
-    network, roi = lively(DeepMedic(**SMALL).build(2, 3)), torch.zeros(SHAPE, dtype=torch.bool)
+    network, roi = lively(DeepMedic(**SMALL).build(2, 3)), np.zeros(SHAPE, dtype=bool)
     roi[7:23, 11:30, 5:9] = True
     whole = predicted(network, (20, 20, 20), volume(), EVERYWHERE)
     part = predicted(network, (20, 20, 20), volume(), roi)
@@ -80,7 +81,7 @@ def test_training_and_inference_agree_on_a_patch_in_the_middle():
         views.append(image[:, x, y, z][None])
     with torch.no_grad():
         patch = network(tuple(views))[0].softmax(0)
-    whole = predicted(network, (20, 20, 20), image, torch.ones((48, 48, 48), dtype=torch.bool))
+    whole = predicted(network, (20, 20, 20), image, np.ones((48, 48, 48), dtype=bool))
     inside = slice(start, start + size)
     torch.testing.assert_close(whole[:, inside, inside, inside], patch, atol=1e-5, rtol=0)
 
@@ -89,7 +90,7 @@ def test_training_and_inference_agree_on_a_patch_in_the_middle():
 @pytest.mark.parametrize("model", [DeepMedicTiny(), UNet3D(widths=(4, 8))], ids=["deepmedic_tiny", "unet3d"])
 def test_volumes_smaller_than_a_tile_are_predicted_whole(model, shape):
     network = lively(model.build(2, 3))
-    out = predicted(network, (16, 16, 16), volume(shape), torch.ones(shape, dtype=torch.bool))
+    out = predicted(network, (16, 16, 16), volume(shape), np.ones(shape, dtype=bool))
     assert out.shape == (3, *shape)
     torch.testing.assert_close(out.sum(0), torch.ones(shape))
 
@@ -137,13 +138,13 @@ def test_mirroring_a_voxelwise_network_changes_nothing():
 )
 def test_mirroring_is_the_mean_over_every_subset_of_the_axes(axes, views):
     network = lively(UNet3D(widths=(4, 8)).build(2, 3))
-    image, whole = volume((16, 16, 16)), torch.ones((16, 16, 16), dtype=torch.bool)
+    image, whole = volume((16, 16, 16)), np.ones((16, 16, 16), dtype=bool)
     torch.testing.assert_close(predicted(network, (16, 16, 16), image, whole, axes), mean_over(views, network, (16, 16, 16), image, whole))
 
 
 @pytest.mark.parametrize("tile", [(34, 41, 29), (8, 11, 10)])
 def test_an_exact_network_sees_the_mirrored_volume_not_mirrored_tiles(tile):
-    network, roi = lively(DeepMedic(**SMALL).build(2, 3)), torch.zeros(SHAPE, dtype=torch.bool)
+    network, roi = lively(DeepMedic(**SMALL).build(2, 3)), np.zeros(SHAPE, dtype=bool)
     roi[3:20, 5:40, 2:27] = True
     views = [(), (0,), (2,), (0, 2)]
     torch.testing.assert_close(
@@ -156,13 +157,13 @@ def mean_over(views, network, tile, image, roi):
     singles = []
     for axes in views:
         spatial = [axis + 1 for axis in axes]
-        singles.append(predicted(network, tile, image.flip(spatial), roi.flip(axes)).flip(spatial))
+        singles.append(predicted(network, tile, image.flip(spatial), np.flip(roi, axes)).flip(spatial))
     return torch.stack(singles).mean(0)
 
 
 def test_mirrored_tiles_are_blended_where_they_lie():
     network, image = lively(UNet3D(widths=(4, 8)).build(2, 3)), volume((40, 24, 20))  # tiles lie alike from both ends
-    everywhere = torch.ones(image.shape[1:], dtype=torch.bool)
+    everywhere = np.ones(image.shape[1:], dtype=bool)
     expected = mean_over([(), (0,), (1,), (0, 1)], network, (16, 16, 12), image, everywhere)
     torch.testing.assert_close(predicted(network, (16, 16, 12), image, everywhere, (0, 1)), expected)
 
@@ -185,12 +186,12 @@ def test_rolling_sums_are_the_sums_over_the_whole_volume(overlap):
     network, image = lively(UNet3D(widths=(4, 8)).build(2, 3)), volume((61, 20, 24))
     with torch.inference_mode():
         expected = plain_blend(network, image, (16, 16, 12), overlap)
-    everywhere = torch.ones(image.shape[1:], dtype=torch.bool)
+    everywhere = np.ones(image.shape[1:], dtype=bool)
     torch.testing.assert_close(predicted(network, (16, 16, 12), image, everywhere, overlap=overlap), expected)
 
 
 def test_slabs_follow_one_another_over_all_rows():
-    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi = np.zeros(SHAPE, dtype=bool)
     roi[9:30, 4:20, 3:25] = True
     rows = [slab.rows for slab in slabs([View(Voxelwise(), (8, 8, 8), 0.5)], volume(), roi, "fp32")]
     assert [each.start for each in rows] == [0, *(each.stop for each in rows[:-1])]
@@ -199,7 +200,7 @@ def test_slabs_follow_one_another_over_all_rows():
 
 
 def test_tiles_are_placed_in_the_box_of_the_roi():
-    network, roi = lively(UNet3D(widths=(4, 8)).build(2, 3)), torch.zeros(SHAPE, dtype=torch.bool)
+    network, roi = lively(UNet3D(widths=(4, 8)).build(2, 3)), np.zeros(SHAPE, dtype=bool)
     roi[10:26, 20:36, 5:21] = True
     out = predicted(network, (16, 16, 16), volume(), roi)
     with torch.inference_mode():
@@ -212,7 +213,7 @@ def test_tiles_are_placed_in_the_box_of_the_roi():
 def test_an_ensemble_is_the_mean_of_its_members_whatever_their_tiles():
     exact, other = lively(DeepMedicTiny().build(2, 3)), lively(UNet3D(widths=(4, 8)).build(2, 3))
     views = [View(exact, (13, 9, 30), 0.0, (0,)), View(other, (16, 16, 16), 0.5, (1, 2)), View(other, (32, 16, 24), 0.25)]
-    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi = np.zeros(SHAPE, dtype=bool)
     roi[3:33, 5:40, 2:27] = True
     for order in (views, views[::-1]):
         together = probabilities(order, volume(), roi, "fp32")
@@ -224,10 +225,10 @@ def test_an_ensemble_is_the_mean_of_its_members_whatever_their_tiles():
 
 
 def test_the_bounding_box_is_tight():
-    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi = np.zeros(SHAPE, dtype=bool)
     roi[3, 5:9, 2] = roi[10, 6, 20] = True
     assert bounding_box(roi) == Box((3, 5, 2), (11, 9, 21))
-    assert bounding_box(torch.zeros(SHAPE, dtype=torch.bool)) is None
+    assert bounding_box(np.zeros(SHAPE, dtype=bool)) is None
 
 
 def test_disjoint_tiles_cover_a_box_once():
@@ -266,7 +267,7 @@ def test_a_wider_box_ends_with_the_volume():
 
 
 def test_a_tile_shrinks_to_its_roi_voxels():
-    roi = torch.zeros(SHAPE, dtype=torch.bool)
+    roi = np.zeros(SHAPE, dtype=bool)
     roi[3:6, 20, 7] = True
     assert list(needed([Box((0, 0, 0), (10, 30, 20)), Box((10, 0, 0), (20, 30, 20))], roi)) == [Box((3, 20, 7), (6, 21, 8))]
 
