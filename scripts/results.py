@@ -119,9 +119,8 @@ def trained_tiles(data: Path, run: Path, shapes: list[tuple[int, int, int]], cas
         case = preparer(predictor.recipe, 0)(files)
         results = []
         for shape in shapes:
-            infer = member.recipe.infer.model_copy(update={"tile_shape": shape})
-            recipe = member.recipe.model_copy(update={"infer": infer})
-            results.append(predict_case([(member.network, recipe)], case, predictor.device, "fp32", with_probabilities=True))
+            view = View(member.network, shape, member.recipe.infer.overlap)
+            results.append(predict_case([view], member.recipe, case, predictor.device, "fp32", with_probabilities=True))
         for other in results[1:]:
             difference = np.abs(results[0].probabilities - other.probabilities)
             worst, total = max(worst, float(difference.max())), total + float(difference.mean()) * other.indices.size

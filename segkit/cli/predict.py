@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,12 @@ Roi = Annotated[
     Path | None, typer.Option("--roi", metavar="FILE", help="ROI mask of the one case, whatever the recipe says.", show_default=False)
 ]
 
+RamBudget = Annotated[
+    str | None,
+    typer.Option("--ram-budget", metavar="8G", help="Memory that may be taken; decided beforehand.", show_default=False),
+]
+VramBudget = Annotated[str | None, typer.Option("--vram-budget", metavar="8G", help="The same of the device's memory.", show_default=False)]
+
 
 def add_to(app: typer.Typer) -> None:
     """File the command."""
@@ -48,10 +54,13 @@ def add_to(app: typer.Typer) -> None:
         ] = None,
         accept_sform: AcceptSform = False,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,
+        ram_budget: RamBudget = None,
+        vram_budget: VramBudget = None,
         device: Device = "auto",
     ) -> None:
         """Predict label maps in the scans' own geometry."""
         from segkit.config.errors import InputError, WorkError
+        from segkit.engine.budget import Budget, described, plan
         from segkit.engine.device import choose_device
         from segkit.engine.infer import Predictor, predict_all
         from segkit.engine.run import Run
@@ -62,12 +71,18 @@ def add_to(app: typer.Typer) -> None:
             )
         if output is None and (split is None or len(models) > 1):
             raise InputError("SK-C011", "no place for the label maps", where="segkit predict", expected="--output DIR")
-        predictor = Predictor.load(models, choose_device(device), mirror=mirror, accept_sform=accept_sform)
+        budget = Budget.of(ram_budget, vram_budget, chosen := choose_device(device))
+        predictor = Predictor.load(models, chosen, mirror=mirror, accept_sform=accept_sform)
         cases = chosen_cases(predictor, input, channels, split)
         check_mask(roi, len(cases))
         folder, console, outcomes = output or Run(models[0]).predictions, session.console, []
+        within = None if budget is None else plan(predictor, cases, budget, with_probabilities=probabilities)
+        if budget is not None and within is not None:
+            console.say(described(within, budget, predictor.views))
+            predictor.views = within.views
+        memory: dict[str, Any] = {} if within is None else {"overlapped": within.overlapped, "refused": within.refused}
         with console.track("predict", len(cases)) as tracker:
-            for outcome in predict_all(predictor, cases, folder, with_probabilities=probabilities, roi=roi, overwrite=overwrite):
+            for outcome in predict_all(predictor, cases, folder, with_probabilities=probabilities, roi=roi, overwrite=overwrite, **memory):
                 outcomes.append(outcome)
                 for notice in outcome.notices:
                     console.detail(f"notice, case {outcome.case}: {notice}")

@@ -14,14 +14,13 @@ from segkit.sampling.augment import Drawn
 from segkit.sampling.patch import Place, image_of
 
 SIGMA = 1 / 8  # of the Gaussian over a tile, in tile lengths
-BATCH = {"cpu": 1, "cuda": 8}  # tiles and their flips computed at once
 
 
 class Blend:
     """Sums of weighted tiles over some rows: what lies behind them is done and forgotten, what lies before not begun.
 
-    Each tile is seen flipped along each of `flips`. The sums reach as deep as the tiles begun, so that a volume of any length takes the
-    memory of one tile's depth.
+    Each tile is seen flipped along each of `flips`; batch: tiles and their flips computed at once. The sums reach as deep as the tiles
+    begun, so that a volume of any length takes the memory of one tile's depth.
     """
 
     def __init__(
@@ -33,8 +32,10 @@ class Blend:
         tile: Shape,
         overlap: float,
         flips: Sequence[tuple[int, ...]] = ((),),
+        batch: int = 1,
     ) -> None:
         self.network, self.image, self.roi, self.box, self.tile, self.flips = network, image, roi, box, tile, flips
+        self.batch = batch
         self._starts = list(overlapping_starts(box, tile, overlap))
         self._lattices = network.lattices(tile)
         self._bump = gaussian(tile).to(image.device)
@@ -49,9 +50,8 @@ class Blend:
         self._starts = self._starts[len(begun) :]
         self._move(start, max(stop, min(self.box.stop[0], max((low[0] for low in begun), default=stop) + self.tile[0])))
         jobs = list(product((low for low in begun if self.roi[self._inside(low).slices].any()), self.flips))
-        batch = BATCH[self.image.device.type]
-        for first in range(0, len(jobs), batch):
-            self._add(jobs[first : first + batch])
+        for first in range(0, len(jobs), self.batch):
+            self._add(jobs[first : first + self.batch])
         done = self._sums[:, : stop - start]
         return done.div_(self._weights[: stop - start].clamp_(min=torch.finfo(torch.float32).tiny))
 

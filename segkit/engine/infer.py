@@ -1,9 +1,10 @@
 """Prediction: from a case's files to a label map in the scan's own geometry."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from segkit.engine.cohort import preparer, reach
 from segkit.engine.device import Precision, choose_precision
 from segkit.engine.exact import EXACT_TILE
 from segkit.engine.index import Facts, Index
-from segkit.engine.pipeline import pipelined
+from segkit.engine.pipeline import one_by_one, pipelined
 from segkit.engine.slabs import Slab, View, slabs
 from segkit.engine.weights import Trained, load_weights
 from segkit.models.base import Network, Shape
@@ -24,6 +25,8 @@ from segkit.volume.case import Case, CaseFiles
 from segkit.volume.geometry import Native
 from segkit.volume.labels import ClassMap
 from segkit.volume.nifti import Volume
+
+BATCH = {"cpu": 1, "cuda": 8}  # overlapping tiles and their flips computed at once
 
 
 @dataclass(frozen=True)
@@ -70,21 +73,25 @@ def mirrored_axes(recipe: Recipe, wish: bool | None = None) -> tuple[int, ...]:
     return axes
 
 
+def view_of(network: Network, recipe: Recipe, device: torch.device, mirror: bool | None = None) -> View:
+    """How a network trained by a recipe looks at volumes on a device. mirror: of `mirrored_axes`."""
+    return View(network, tile_for(network, recipe), recipe.infer.overlap, mirrored_axes(recipe, mirror), BATCH[device.type])
+
+
 def predict_case(
-    members: Sequence[tuple[Network, Recipe]],
+    views: Sequence[View],
+    recipe: Recipe,
     case: Case,
     device: torch.device,
     precision: Precision,
-    mirror: bool | None = None,
     *,
     with_probabilities: bool = False,
 ) -> Prediction:
-    """Mean of the members' probabilities, the most probable class, kept parts, and back to the native grid."""
+    """Mean of the views' probabilities, the most probable class, the parts that the recipe keeps, and back to the native grid."""
     began = time.perf_counter()
     image = torch.from_numpy(np.array(case.image)).to(device)
     roi = np.asarray(case.roi)
-    views = [View(network, tile_for(network, each), each.infer.overlap, mirrored_axes(each, mirror)) for network, each in members]
-    shares = np.empty((members[0][0].classifier.out_channels, *roi.shape), dtype=np.float32) if with_probabilities else None
+    shares = np.empty((views[0].network.classifier.out_channels, *roi.shape), dtype=np.float32) if with_probabilities else None
 
     def noted() -> Iterator[Slab]:
         for slab in slabs(views, image, roi, precision):
@@ -99,7 +106,6 @@ def predict_case(
         indices = case.native.label_to_native(labels)
     else:
         indices = case.native.probabilities_to_native_labels(slab.probabilities.cpu().numpy() for slab in noted())
-    recipe = members[0][1]
     for name in recipe.infer.keep_largest:
         keep_largest(indices, recipe.structures()[name])
     return Prediction(case.id, indices, shares, case.native, time.perf_counter() - began, case.notices)
@@ -130,11 +136,11 @@ def _shared(recipe: Recipe) -> dict[str, object]:
 class Predictor:
     """A trained model, or several as an ensemble, ready for scans.
 
-    mirror: None is as each recipe says. accept_sform: also where the recipe does not say so.
+    mirror: None is as each recipe says. accept_sform: also where the recipe does not say so. `views` may be replaced by lighter ones.
     """
 
     def __init__(self, members: Sequence[Trained], device: torch.device, *, mirror: bool | None = None, accept_sform: bool = False) -> None:
-        self.members, self.device, self.mirror = tuple(members), device, mirror
+        self.members, self.device = tuple(members), device
         first = self.members[0].recipe
         for member in self.members[1:]:
             theirs = _shared(member.recipe)
@@ -150,8 +156,7 @@ class Predictor:
                     )
         dataset = first.dataset.model_copy(update={"accept_sform": accept_sform or first.dataset.accept_sform})
         self.recipe: Recipe = first.model_copy(update={"dataset": dataset})
-        for member in self.members:
-            mirrored_axes(member.recipe, mirror)  # refused before the first case
+        self.views = tuple(view_of(member.network, member.recipe, device, mirror) for member in self.members)
         self.precision = choose_precision(first.train.precision, device)
         # every member must find what its lattices reach inside the crop
         self._margin = max(reach(member.network, member.recipe.sampling.patch_shape) for member in self.members)
@@ -185,8 +190,7 @@ class Predictor:
 
     def predict(self, case: Case, *, with_probabilities: bool = False) -> Prediction:
         """What the members say of a case."""
-        members = [(member.network, member.recipe) for member in self.members]
-        return predict_case(members, case, self.device, self.precision, self.mirror, with_probabilities=with_probabilities)
+        return predict_case(self.views, self.recipe, case, self.device, self.precision, with_probabilities=with_probabilities)
 
     def written(self, files: CaseFiles, prediction: Prediction) -> Volume:
         """The label map as it is written: source values, in the geometry of the case's first channel."""
@@ -212,13 +216,17 @@ def predict_all(
     with_probabilities: bool = False,
     roi: Path | None = None,
     overwrite: bool = False,
+    overlapped: bool = True,
+    refused: Mapping[str, SegkitError] = MappingProxyType({}),
 ) -> Iterator[Outcome]:
     """Predict cases into a folder; a bad case is reported and the others go on. roi: of `Predictor.read`. What was there comes first.
 
+    overlapped: one case is read and one written while one is computed; otherwise each takes its memory alone. refused: cases by id that
+    are not to be read, and why; as any bad case they are reported.
     Writes `<case>.nii.gz`, with probabilities also `probabilities/<case>_<class>.nii.gz`, and `predictions.json`. What the same models have
     written already is left, unless `overwrite`. Raises InputError, before anything is written, where another's file is in the way.
     """
-    mirrored = [mirrored_axes(member.recipe, predictor.mirror) for member in predictor.members]
+    mirrored = [view.mirrored for view in predictor.views]
     index = Index.open(output, predictor.members, [mirrored, roi and str(roi.resolve())], predictor.class_map)
     index.admit([replace(files, roi=roi or files.roi) for files in cases], overwrite)
     output.mkdir(parents=True, exist_ok=True)
@@ -226,14 +234,19 @@ def predict_all(
     there = {files.id for files in cases if not overwrite and index.holds(files.id, with_probabilities)}
     yield from (Outcome(files.id, skipped=True) for files in cases if files.id in there)
 
+    def read(files: CaseFiles) -> Case:
+        if files.id in refused:
+            raise refused[files.id]
+        return predictor.read(files, roi)
+
     def write(files: CaseFiles, result: Prediction | SegkitError) -> Outcome:
         outcome = _written(index, predictor, files, result)
         index.write()
         return outcome
 
-    yield from pipelined(
+    yield from (pipelined if overlapped else one_by_one)(
         [files for files in cases if files.id not in there],
-        lambda files: predictor.read(files, roi),
+        read,
         lambda case: predictor.predict(case, with_probabilities=with_probabilities),
         write,
     )

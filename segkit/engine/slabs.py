@@ -1,7 +1,7 @@
 """A volume's class probabilities, some rows at a time: the mean over networks and their flips, never held whole."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Protocol, cast
 
@@ -12,10 +12,11 @@ from torch import Tensor
 from segkit.engine.blend import Blend
 from segkit.engine.device import Precision, autocast
 from segkit.engine.exact import Exact
-from segkit.engine.tiles import Box, bounding_box
+from segkit.engine.tiles import Box, bounding_box, shape_of
 from segkit.models.base import Network, Shape
 from segkit.models.deepmedic import DeepMedicNetwork
 
+SMALLEST_TILE = 15  # voxels of an axis of an exact network: of smaller ones the halo is most of the work
 BACKGROUND_ROWS = 16  # made at once where nothing is predicted
 
 
@@ -36,12 +37,21 @@ class View:
 
     tile: voxels at once. overlap: share of a tile that neighbors have in common at least; exact networks need none.
     mirrored: the mean over the volume flipped along every subset of these axes (0, 1, 2); of none, the volume as it is.
+    batch: overlapping tiles, and their flips, computed at once; disjoint ones come one by one.
     """
 
     network: Network
     tile: Shape
     overlap: float
     mirrored: tuple[int, ...] = ()
+    batch: int = 1
+
+    def lighter(self) -> "View | None":
+        """One that takes less memory and, up to rounding, sees the same; None where there is none."""
+        if not self.network.exact:
+            return replace(self, batch=self.batch // 2) if self.batch > 1 else None
+        tile = shape_of(max(min(side, SMALLEST_TILE), side - SMALLEST_TILE) for side in self.tile)
+        return replace(self, tile=tile) if tile != self.tile else None
 
     def over(self, image: Tensor, roi: np.ndarray, box: Box) -> Pass:
         """The pass over image [M, X, Y, Z], in a box around the ROI."""
@@ -49,7 +59,7 @@ class View:
         flips = [axes for count in range(len(self.mirrored) + 1) for axes in combinations(self.mirrored, count)]
         if self.network.exact:
             return Exact(cast(DeepMedicNetwork, self.network), image, roi, box, self.tile, flips)
-        return Blend(self.network, image, roi, box, self.tile, self.overlap, flips)
+        return Blend(self.network, image, roi, box, self.tile, self.overlap, flips, self.batch)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 
 from segkit.engine.device import Precision
 from segkit.engine.evaluate import DiceMeans, Row, Scoring
-from segkit.engine.infer import predict_case
+from segkit.engine.infer import predict_case, view_of
 from segkit.engine.processes import ALONE, Processes
 from segkit.metrics.overlap import Dice
 from segkit.models.base import Network
@@ -29,11 +29,11 @@ def validate(
 
     The labels are read from the data set itself: nothing cropped or resampled takes part.
     """
-    scoring = Scoring.of(recipe).only(Dice())
+    scoring, view = Scoring.of(recipe).only(Dice()), view_of(network, recipe, device, mirror=False)
     own: list[list[Row]] = []
     for files in cases[processes.rank :: processes.count]:
         assert files.label is not None, "validation cases have labels: the split checks it"
-        prediction = predict_case([(network, recipe)], store.case(files.id).as_case(), device, precision, mirror=False)
+        prediction = predict_case([view], recipe, store.case(files.id).as_case(), device, precision)
         label = nifti.read_label(files.label, accept_sform=recipe.dataset.accept_sform)
         truth = recipe.dataset.class_map.encode(label.array, str(files.label))
         own.append(scoring.rows(files.id, prediction.indices, truth, label.spacing_mm))

@@ -1,0 +1,127 @@
+"""Predictions inside a stated memory: how cases are worked on so that none takes more, decided before the first is read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+
+from segkit.config.errors import InputError, SegkitError
+from segkit.engine.infer import Predictor
+from segkit.engine.memory import Extent, Need, held_by_process, need_of, parse_bytes, shown
+from segkit.engine.slabs import View
+from segkit.volume.case import CaseFiles
+
+Views = tuple[View, ...]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes that may be taken. host: by the process, with what it holds already. device: of a device with memory of its own."""
+
+    host: int | None = None
+    device: int | None = None
+
+    @classmethod
+    def of(cls, ram: str | None, vram: str | None, device: torch.device) -> "Budget | None":
+        """From `--ram-budget` and `--vram-budget`; None where neither is given. Raises InputError."""
+        if vram is not None and device.type == "cpu":
+            what = "a budget for the memory of a device that computes nothing"
+            raise InputError("SK-I041", what, where="--vram-budget", got=f"{vram} on the CPU", remedy="use --ram-budget")
+        if ram is None and vram is None:
+            return None
+        return cls(parse_bytes(ram, "--ram-budget") if ram else None, parse_bytes(vram, "--vram-budget") if vram else None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a cohort is worked on. need: of a case as large as the largest of all. refused: cases that would not fit."""
+
+    views: Views
+    overlapped: bool
+    need: Need | None
+    refused: dict[str, InputError]
+
+
+def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, with_probabilities: bool = False) -> Plan:
+    """The fastest way that stays inside the budget.
+
+    First one case after the other, then lighter views (`View.lighter`); a case that does not fit then is refused. One whose header cannot
+    be read is left to the reader, who says why.
+    """
+    host = None if budget.host is None else budget.host - held_by_process()
+    device = budget.device
+    variants = list(lighter_and_lighter(predictor.views))
+
+    def need(extent: Extent, views: Views) -> Need:
+        return need_of(extent, predictor.recipe, views, predictor.device, predictor.precision, with_probabilities=with_probabilities)
+
+    def fits(need: Need) -> bool:
+        return (host is None or need.alone <= host) and (device is None or need.device <= device)
+
+    extents = readable_extents(predictor, cases)
+    refused: dict[str, InputError] = {}
+    if extents and not fits(need(reduce(Extent.beside, extents.values()), variants[-1])):
+        needs = {extent: need(extent, variants[-1]) for extent in dict.fromkeys(extents.values())}
+        refused = {case: too_large(case, needs[extent], budget) for case, extent in extents.items() if not fits(needs[extent])}
+    admitted = [extent for case, extent in extents.items() if case not in refused]
+    if not admitted:
+        return Plan(predictor.views, False, None, refused)
+    largest = reduce(Extent.beside, admitted)
+    for views in variants:
+        found = need(largest, views)
+        if fits(found):
+            break
+    return Plan(views, host is None or found.overlapped <= host, found, refused)
+
+
+def lighter_and_lighter(views: Views) -> Iterator[Views]:
+    """The views, then with less and less memory."""
+    yield views
+    while any(view.lighter() for view in views):
+        views = tuple(view.lighter() or view for view in views)
+        yield views
+
+
+def readable_extents(predictor: Predictor, cases: Sequence[CaseFiles]) -> dict[str, Extent]:
+    """By case, where the header can be read."""
+    found = {}
+    for files in cases:
+        try:
+            found[files.id] = Extent.of(files, predictor.recipe)
+        except SegkitError:  # said when the case is read
+            continue
+    return found
+
+
+def too_large(case: str, need: Need, budget: Budget) -> InputError:
+    """The refusal of a case, before it is read."""
+    if budget.device is not None and need.device > budget.device:
+        limit, least, option = budget.device, need.device, "--vram-budget"
+    else:
+        limit, least, option = budget.host or 0, need.alone + held_by_process(), "--ram-budget"
+    return InputError(
+        "SK-I042",
+        "a case that may take more memory than the budget",
+        where=f"case {case}",
+        expected=f"at most {shown(limit)}",
+        got=f"up to {shown(least)}, as small as it can be made",
+        remedy=f"raise {option}; a coarser preprocess.spacing_mm takes less in a model to be trained",
+    )
+
+
+def described(plan: Plan, budget: Budget, before: Views) -> str:
+    """A line for people: what will be taken, of how much, and what was done to stay below."""
+    if plan.need is None:
+        return "no case fits into the budget" if plan.refused else "no header can be read: the budget is not checked"
+    host = held_by_process() + (plan.need.overlapped if plan.overlapped else plan.need.alone)
+    parts = [f"at most {shown(host)} of memory" + (f", of {shown(budget.host)}" if budget.host else "")]
+    if plan.need.device:
+        parts.append(f"{shown(plan.need.device)} of the device's" + (f", of {shown(budget.device)}" if budget.device else ""))
+    if not plan.overlapped:
+        parts.append("one case after the other")
+    for view, other in zip(plan.views, before, strict=True):
+        if view != other:
+            tile = "x".join(map(str, view.tile))
+            parts.append(f"tiles of {tile}, {view.batch} at once")
+    return "; ".join(parts)
