@@ -1,6 +1,7 @@
 """Probabilities of all classes on the network's grid -> a label map on the scan's own grid: segkit, nnU-Net, torch.
 
     python benchmarks/export.py [--repeats 5] [--classes 14] [--network 100 448 448] [--native 200 512 512]
+    python benchmarks/export.py --repeats 1 --classes 3 --network 20 40 40 --native 40 50 50     a try
 
 Random smooth probabilities. All interpolate linearly and take the largest class; labels have to agree but for rounding (fewer than one
 voxel in 100,000). nnU-Net: its two ways of resampling logits, by scikit-image class by class and by torch, then torch's argmax, as its

@@ -26,13 +26,15 @@ Stream = Callable[[], Iterator[int]]  # starts work that yields the number of th
 class Work:
     """The same work done in several ways, ours first.
 
-    moved: bytes that have to be read and written at least. operations: on floating-point numbers, likewise.
+    moved: bytes that have to be read and written at least. operations: on floating-point numbers, likewise, as ours makes them, a
+    multiply-add as two. precision: of what is multiplied.
     """
 
     name: str
     ways: Mapping[str, Callable[[], Any]]
     moved: float
     operations: float = 0.0
+    precision: torch.dtype = torch.float32
 
 
 def times(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -102,21 +104,31 @@ def compare(works: Sequence[Work], arguments: argparse.Namespace, again: Sequenc
         name, way = arguments.memory_of
         print(added_mib(next(work for work in works if work.name == name).ways[way]))
         return
-    copied, multiplied = copy_speed(torch.get_num_threads()), multiply_speed()
+    copied = copy_speed(torch.get_num_threads())
+    multiplied = {precision: multiply_speed(precision) for precision in dict.fromkeys(work.precision for work in works)}
     seconds, memory = [], []
     ways = list(dict.fromkeys(way for work in works for way in work.ways))
     for work in works:
+        say(f"{work.name}: {', '.join(work.ways)}")
         found = {way: quartiles(values) for way, values in times(work.ways, arguments.repeats).items()}
-        limit = max(work.moved / copied, work.operations / multiplied)
-        seconds.append([work.name, *(_against(found, way) for way in ways), f"{100 * limit / found[OURS][1]:.0f} %"])
+        median = found[OURS][1]
+        limit = max(work.moved / copied, work.operations / multiplied[work.precision])
+        rate = f" ({work.operations / median / 1e9:,.0f} GFLOP/s)" if work.operations else ""
+        seconds.append([work.name, *(_against(found, way) for way in ways), f"{100 * limit / median:.0f} %{rate}"])
         held = {way: _in_a_process(again, work.name, way) for way in work.ways}
         memory.append([work.name, *(f"{held[way]:,.0f}" if way in held else "" for way in ways)])
     print(f"Seconds: median (quartiles) of n = {arguments.repeats} in turn, and how many times segkit's.\n")
     print(table(["work", *ways, "share of the limit"], seconds))
     print("\nMemory: MiB added at the highest moment, of one call in a process of its own.\n")
     print(table(["work", *ways], memory))
-    print(f"\nLimit: memory copy {copied / 1e9:.1f} GB/s or matrix multiply {multiplied / 1e9:.0f} GFLOP/s, whichever takes longer.")
-    print(machine(packages))
+    speeds = ", ".join(f"{speed / 1e9:.0f} GFLOP/s in {str(precision).removeprefix('torch.')}" for precision, speed in multiplied.items())
+    print(f"\nLimit: memory copy {copied / 1e9:.1f} GB/s or matrix multiply {speeds}, whichever takes longer.")
+    print(f"{machine(packages)}; {torch.get_num_threads()} threads")
+
+
+def say(line: str) -> None:
+    """How far it is, apart from the page that is written."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 def _against(found: Mapping[str, tuple[float, float, float]], way: str) -> str:
@@ -134,6 +146,8 @@ def _in_a_process(again: Sequence[str], work: str, way: str) -> float:
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Lower quartile, median, upper quartile."""
+    if len(values) == 1:  # a first try
+        return values[0], values[0], values[0]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
 
@@ -159,10 +173,10 @@ def copy_speed(threads: int) -> float:
     return 2 * source.nbytes / seconds
 
 
-def multiply_speed() -> float:
-    """Operations a second of a float32 matrix multiplication."""
+def multiply_speed(precision: torch.dtype = torch.float32) -> float:
+    """Operations a second of a matrix multiplication."""
     size = 2048
-    one = torch.ones(size, size)
+    one = torch.ones(size, size, dtype=precision)
     return 2 * size**3 / best(lambda: one @ one)
 
 

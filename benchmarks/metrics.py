@@ -1,6 +1,7 @@
 """Dice, 95 % Hausdorff distance and surface Dice of label maps: segkit, MONAI, SimpleITK, surface-distance.
 
     python benchmarks/metrics.py [--repeats 5] [--data FOLDER]
+    python benchmarks/metrics.py --repeats 1 --shrink 4     a try
 
 --data: a folder with `labels/NAME.nii.gz` and `predictions/NAME.nii.gz`; every label value but 0 is a class. Without it, a brain of
 240 x 240 x 155 voxels with 3 classes and a torso of 512 x 512 x 150 with 13 organs are drawn, and predictions made from them by moving
@@ -33,11 +34,15 @@ Spacing = tuple[float, float, float]
 Values = dict[int, tuple[float, float, float]]  # class -> Dice, HD95 in mm, surface Dice
 
 
-def write_phantoms(folder: Path) -> None:
-    """The default data. Where a voxel of the prediction takes its value from is off by a smooth random field along each axis."""
+def write_phantoms(folder: Path, shrink: int) -> None:
+    """The default data, so many times smaller along each axis.
+
+    Where a voxel of the prediction takes its value from is off by a smooth random field along each axis.
+    """
     for part in ("labels", "predictions"):
         (folder / part).mkdir()
-    for name, (draw, file, shape) in PHANTOMS.items():
+    for name, (draw, file, whole) in PHANTOMS.items():
+        shape = tuple(size // shrink for size in whole)
         volumes, affine = draw(0, 0, shape)
         label, rng = volumes[file], stream(0)
         places = [
@@ -81,8 +86,8 @@ def with_simpleitk(prediction: np.ndarray, label: np.ndarray, spacing_mm: Spacin
         masks = [np.pad((indices[box] == value).astype(np.uint8), 1) for indices in (prediction, label)]
         surfaces, maps = [], []
         for mask in masks:
-            image = SimpleITK.GetImageFromArray(mask.transpose(2, 1, 0))
-            image.SetSpacing(spacing_mm)
+            image = SimpleITK.GetImageFromArray(mask)
+            image.SetSpacing(spacing_mm[::-1])
             contour = SimpleITK.LabelContour(image, fullyConnected=False)
             away = SimpleITK.SignedMaurerDistanceMap(contour, squaredDistance=False, useImageSpacing=True)
             surfaces.append(SimpleITK.GetArrayViewFromImage(contour) == 1)
@@ -121,9 +126,11 @@ WAYS: dict[str, tuple[str, Callable[..., Values]]] = {
 def work_of(path: Path) -> Work:
     """One case, from the path of its label map."""
     label, prediction = (nifti.read_label(path.parents[1] / part / path.name) for part in ("labels", "predictions"))
-    spacing_mm = tuple(round(side, 5) for side in label.spacing_mm)  # as written: headers keep float32, and 1.0000001 mm is not within 1 mm
+    # as written: headers keep float32, and 1.0000001 mm is not within 1 mm
+    spacing_mm = tuple(round(side, 5) for side in label.spacing_mm)[::-1]
     classes = sorted(set(np.unique(label.array).tolist()) & set(np.unique(prediction.array).tolist()) - {0})
-    maps = [volume.array.astype(np.uint8) for volume in (prediction, label)]
+    # [Z, Y, X] in C order, as files have it: nobody has to transpose anything
+    maps = [np.ascontiguousarray(volume.array.T, dtype=np.uint8) for volume in (prediction, label)]
 
     def way(function: Callable[..., Values]) -> Callable[[], Values]:
         return lambda: function(*maps, spacing_mm, classes)
@@ -147,11 +154,12 @@ def main() -> None:
     warnings.simplefilter("ignore", FutureWarning)  # MONAI passes itself an argument it has deprecated
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, metavar="FOLDER")
+    parser.add_argument("--shrink", type=int, default=1, metavar="N", help="phantoms so many times smaller along each axis")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.data or Path(temporary)
         if not arguments.data:
-            write_phantoms(folder)
+            write_phantoms(folder, arguments.shrink)
         works = [work_of(path) for path in sorted(folder.glob("labels/*.nii.gz"))]
         if not arguments.memory_of:
             for work in works:

@@ -1,6 +1,7 @@
 """Reading a .nii.gz into memory: segkit, nibabel, SimpleITK, MONAI, TorchIO.
 
     python benchmarks/reading.py [--repeats 5] [--data FOLDER]
+    python benchmarks/reading.py --repeats 1 --shape 40 40 30     a try
 
 --data: a folder; the largest .nii.gz files below it are read, at most --files of them. Without it, channels of a brain of
 240 x 240 x 155 voxels are drawn and written by nibabel as BRATS 2015 has them, float32 normalized in the brain, and as later editions
@@ -23,9 +24,9 @@ from segkit.volume import nifti
 PACKAGES = ("segkit", "isal", "nibabel", "SimpleITK", "monai", "torchio", "numpy")
 
 
-def write_phantoms(folder: Path) -> None:
+def write_phantoms(folder: Path, shape: tuple[int, int, int]) -> None:
     """The default data."""
-    volumes, affine = brain.draw(0, 0, (240, 240, 155))
+    volumes, affine = brain.draw(0, 0, shape)
     flair = volumes["flair"]
     inside = flair != 0
     normalized = ((flair - flair[inside].mean()) / flair[inside].std()).astype(np.float32)
@@ -96,12 +97,13 @@ def main() -> None:
     """Draw what is missing, check, measure."""
     parser = options(__doc__)
     parser.add_argument("--data", type=Path, metavar="FOLDER")
+    parser.add_argument("--shape", type=int, nargs=3, default=(240, 240, 155), metavar="VOXELS", help="of the phantoms")
     parser.add_argument("--files", type=int, default=4, metavar="N")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.data or Path(temporary)
         if not arguments.data:
-            write_phantoms(folder)
+            write_phantoms(folder, tuple(arguments.shape))
         found = sorted(folder.rglob("*.nii.gz"), key=lambda path: (-path.stat().st_size, path))
         works = [work_of(path, folder) for path in found[: arguments.files]]
         if not arguments.memory_of:

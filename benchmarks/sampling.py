@@ -1,13 +1,14 @@
 """Patches a second on the CPU, beside MONAI and TorchIO, from volumes in memory.
 
     python benchmarks/sampling.py [--data FOLDER] [--repeats 5] [--only TEXT]
+    python benchmarks/sampling.py --shape 128 128 100 --repeats 1 --seconds 0.1     a try
 
 --data: BRATS 2015 in DeepMedic's example layout; without it, phantoms of the same size are written to a temporary folder first.
 """
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measure import Stream, copy_speed, machine, quartiles, rates, table
+from measure import Stream, copy_speed, machine, quartiles, rates, say, table
 from torch.utils.data import DataLoader, Dataset
 
 from segkit.config.yaml import loads
@@ -39,7 +40,7 @@ losses: [cross_entropy]
 train: {{steps: 1}}
 """
 REAL = "name: brats, edition: 2015, root: {root}, classes: {{tumor: [1, 2, 3, 4]}}"
-PHANTOM = "name: phantom, cases: 4, shape: [240, 240, 155], root: {root}, classes: {{tumor: [1, 2, 4]}}"
+PHANTOM = "name: phantom, cases: 4, shape: {shape}, root: {root}, classes: {{tumor: [1, 2, 4]}}"
 FULL = Augment(flip=("x", "y", "z"), rotation=15, scale=0.1, intensity=Intensity(shift=0.1, scale=0.1, noise=0.1))
 CPU = torch.device("cpu")
 
@@ -54,9 +55,9 @@ class Data:
     labels: list[torch.Tensor]  # [1, X, Y, Z]
 
 
-def load(folder: Path | None, scratch: Path) -> Data:
-    """Four cases, whole, z-scored in the brain."""
-    source = REAL.format(root=folder) if folder else PHANTOM.format(root=scratch / "phantom")
+def load(folder: Path | None, scratch: Path, shape: Sequence[int]) -> Data:
+    """Four cases, whole, z-scored in the brain. shape: of phantoms, where no folder is given."""
+    source = REAL.format(root=folder) if folder else PHANTOM.format(root=scratch / "phantom", shape=list(shape))
     recipe = resolve(loads(RECIPE.format(source=source, store=scratch / "store"), "sampling.py"))
     cohort = bring_together(recipe, recipe.model.build(2, 2), Console("quiet"))
     cases = [cohort.store.case(files.id) for files in cohort.training][:4]
@@ -208,10 +209,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default="", help="works whose name has this in it")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn")
+    parser.add_argument("--shape", type=int, nargs=3, default=(240, 240, 155), metavar="VOXELS", help="of the phantoms, from 128 128 100")
     options = parser.parse_args()
     torch.set_num_threads(1)  # each worker has one
     with tempfile.TemporaryDirectory() as scratch:
-        data = load(options.data, Path(scratch))
+        data = load(options.data, Path(scratch), options.shape)
     assert_same(data)
     works = [  # name, size, batch, augmented, workers, half of the centers in the foreground
         ("37^3, half foreground, 1 process", 37, 16, False, 1, True),
@@ -224,9 +227,10 @@ def main() -> None:
     for name, size, batch, full, workers, foreground in works:
         if options.only not in name:
             continue
+        say(name)
         streams: dict[str, Stream] = {"segkit": partial(ours, data, size, batch, FULL if full else Augment(), workers)}
         streams |= {name: partial(peer, data, size, batch, workers, full, foreground) for name, peer in installed.items()}
-        found = {peer: quartiles(values) for peer, values in rates(streams, options.repeats).items()}
+        found = {peer: quartiles(values) for peer, values in rates(streams, options.repeats, options.seconds).items()}
         median = found["segkit"][1]
         moved = size**3 * (2 * (2 + 4) + 1 + 1)  # bytes: two channels read as halves and written as floats, a label read and written
         cells = [f"{middle:,.1f} ({low:,.1f} to {high:,.1f})" for low, middle, high in found.values()]
@@ -234,7 +238,8 @@ def main() -> None:
         ratio = f"{median / max(others):.1f}" if others else "-"
         rows.append([name, *cells, ratio, f"{100 * median * moved / copy_speed(workers):.0f} %"])
     print(table(["patches/s, median (quartiles)", "segkit", *installed, "segkit / best peer", "of a memory copy's bytes/s"], rows))
-    print(f"\nn = {options.repeats} turns of 2 s each; {len(data.images)} volumes of {tuple(data.images[0].shape)}; one thread a worker.")
+    volumes = f"{len(data.images)} volumes of {tuple(data.images[0].shape)}"
+    print(f"\nn = {options.repeats} turns of {options.seconds:g} s each; {volumes}; one thread a worker.")
     print(
         machine(["segkit", "torch", "numpy", "numba", "monai", "torchio", "nnunetv2"])
         + " (nnU-Net is not measured: it is driven by its own files)"
