@@ -60,7 +60,7 @@ class Scan:
     name: str
     network: Network
     image: Tensor
-    roi: Tensor
+    roi: np.ndarray
     tile: Shape
 
 
@@ -74,11 +74,11 @@ def scan_of(arguments: argparse.Namespace) -> Scan:
         network, recipe = trained.network, trained.recipe.model_copy(update={"dataset": recipe.dataset})
     files = next(files for files in recipe.dataset.splits().training if not arguments.data or arguments.case in files.id)
     case = preparer(recipe, reach(network, recipe.sampling.patch_shape))(files)
-    image, roi = (torch.from_numpy(np.array(array)) for array in (case.image, case.roi))
-    return Scan(files.id, network, image.float(), roi, shape_of(arguments.tile) if arguments.tile else tile_for(network, recipe))
+    image = torch.from_numpy(np.array(case.image)).float()
+    return Scan(files.id, network, image, np.array(case.roi), shape_of(arguments.tile) if arguments.tile else tile_for(network, recipe))
 
 
-def labels_of(parts: Iterator[Slab], roi: Tensor) -> Tensor:
+def labels_of(parts: Iterator[Slab], roi: np.ndarray) -> Tensor:
     """The most probable class of every voxel, uint8 [X, Y, Z], slab by slab."""
     labels = torch.empty(roi.shape, dtype=torch.uint8)
     for slab in parts:
@@ -104,12 +104,12 @@ def plain_tiles(network: nn.Module, lattices: Sequence[Lattice], scan: Scan, pre
         yield box, logits[:, *(slice(size) for size in box.shape)]
 
 
-def plain_labels(tiles: Callable[[], Iterator], roi: Tensor) -> Tensor:
+def plain_labels(tiles: Callable[[], Iterator], roi: np.ndarray) -> Tensor:
     """As `labels_of`."""
     labels = torch.zeros(roi.shape, dtype=torch.uint8)
     for box, logits in tiles():
         labels[box.slices] = logits.argmax(0).to(torch.uint8)
-    return labels.mul_(roi)
+    return labels.mul_(torch.from_numpy(roi))
 
 
 def deepmedic(arguments: argparse.Namespace) -> list[Work]:
@@ -129,13 +129,13 @@ def deepmedic(arguments: argparse.Namespace) -> list[Work]:
     return works
 
 
-def _ours(view: View, image: Tensor, roi: Tensor, precision: Precision) -> Tensor:
+def _ours(view: View, image: Tensor, roi: np.ndarray, precision: Precision) -> Tensor:
     return labels_of(slabs([view], image, roi, precision), roi)
 
 
 def check_deepmedic(scan: Scan, view: View, tiles: Callable[[Precision], Callable[[], Iterator]]) -> int:
     """Raises AssertionError unless both give the same probabilities. Says how much is computed. Returns our operations."""
-    roi, inner = scan.roi, torch.zeros_like(scan.roi)
+    roi, inner = scan.roi, np.zeros_like(scan.roi)
     found: dict[tuple[str, str], Tensor] = {}
     counts = {}
     for precision in PRECISIONS:
@@ -178,7 +178,7 @@ def unet(arguments: argparse.Namespace) -> list[Work]:
     torch.manual_seed(0)
     settings = UNet3D(widths=tuple(arguments.widths))
     network = placed(settings.build(CHANNELS, CLASSES), CPU).eval()
-    image, roi = torch.randn(CHANNELS, *arguments.volume), torch.ones(*arguments.volume, dtype=torch.bool)
+    image, roi = torch.randn(CHANNELS, *arguments.volume), np.ones(arguments.volume, dtype=bool)
     window = shape_of(arguments.window)
     view = View(network, window, 0.5)
     works = []
@@ -196,7 +196,7 @@ def unet(arguments: argparse.Namespace) -> list[Work]:
             operations = counter.get_total_flops()
             for name, way in ways.items():
                 check_probabilities(ours, way(), precision, name)
-        works.append(Work(f"U-Net, {precision}", ways, float(image.nbytes + CLASSES * roi.numel() * 4), float(operations), dtype))
+        works.append(Work(f"U-Net, {precision}", ways, float(image.nbytes + CLASSES * roi.size * 4), float(operations), dtype))
     return works
 
 
@@ -235,7 +235,7 @@ def stitching(arguments: argparse.Namespace) -> list[Work]:
     torch.manual_seed(0)
     network = Nearest(CLASSES)
     image = torch.randint(CLASSES, (1, *arguments.stitched)) + 0.8 * torch.rand(1, *arguments.stitched) - 0.4  # never half way
-    roi = torch.ones(*arguments.stitched, dtype=torch.bool)
+    roi = np.ones(arguments.stitched, dtype=bool)
     window = shape_of(arguments.window)
     ways: dict[str, Callable[[], Tensor]] = {OURS: partial(_ours, View(network, window, 0.5), image, roi, "fp32")}
     if installed("monai"):
