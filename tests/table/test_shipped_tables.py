@@ -26,7 +26,7 @@ def tables() -> dict[str, Table]:
     return {path.stem: read(path, ("dataset.root=/nowhere",)) for path in FILES}
 
 
-def test_there_is_a_table_for_each_experiment_of_the_papers_and_two_of_our_own():
+def test_there_is_a_table_for_each_experiment_of_the_papers_and_three_of_our_own():
     assert NAMES == [
         "abdomen_tmi2020",
         "atlas_tmi2020",
@@ -34,6 +34,7 @@ def test_there_is_a_table_for_each_experiment_of_the_papers_and_two_of_our_own()
         "brats_core_tmi2020",
         "btcv_organs_miccai2019",
         "hippocampus",
+        "hippocampus_small",
         "kits_tmi2020",
         "phantom",
     ]
@@ -49,6 +50,7 @@ def test_every_item_has_a_recipe_and_a_folder_of_its_own(name, tables):
         assert set(item.recipe.dataset.rare_classes) <= set(item.recipe.class_names())
 
 
+OUR_OWN = ("hippocampus", "hippocampus_small", "phantom")
 PAPER = ("dice", "sensitivity", "precision")
 SHAPES = {  # shares, blocks, metrics, splits, whether also with the largest part only, seeds
     "abdomen_tmi2020": (
@@ -63,6 +65,7 @@ SHAPES = {  # shares, blocks, metrics, splits, whether also with the largest par
     "hippocampus": (
         (0.05, 0.1, 0.2, 0.5, 1.0), ("both parts", "Anterior", "Posterior"), PAPER, ("test", "training"), False, (0, 1, 2),
     ),
+    "hippocampus_small": ((0.05, 0.1, 1.0), ("both parts", "Anterior", "Posterior"), PAPER, ("test", "training"), False, (0, 1, 2)),
     "kits_tmi2020": ((0.1, 0.5, 1.0), ("tumor", "kidney"), (*PAPER, "specificity", "hd95"), ("test",), True, (0, 1, 2)),
     "phantom": ((0.25, 1.0), ("tumor_core",), PAPER, ("test", "training"), False, (0, 1)),
 }  # fmt: skip
@@ -80,6 +83,7 @@ ROWS = {
     "hippocampus": [
         "cross_entropy", "dice", "class_weights", "foreground_80", *PAIRS, "augmentation", "augmentation_asymmetric", *COMBINED,
     ],
+    "hippocampus_small": ["cross_entropy", "focal_asymmetric", "combination_asymmetric"],
     "kits_tmi2020": ["no_augmentation", "baseline", "f_beta", *PAIRS, "augmentation_asymmetric", *COMBINED],
     "phantom": [
         "cross_entropy", "focal", "focal_asymmetric", "large_margin_asymmetric", "mixup_asymmetric", "combination_asymmetric",
@@ -203,8 +207,7 @@ def test_everything_is_asymmetric_in_an_asymmetric_row_and_nothing_in_another(na
         augment = recipe.sampling.augment
         # the papers' combinations on BraTS and BTCV are of four techniques, without augmentation
         augmented = asymmetric and (
-            row == "augmentation_asymmetric"
-            or (row == "combination_asymmetric" and name in ("atlas_tmi2020", "hippocampus", "kits_tmi2020", "phantom"))
+            row == "augmentation_asymmetric" or (row == "combination_asymmetric" and name in ("atlas_tmi2020", *OUR_OWN, "kits_tmi2020"))
         )
         assert (augment.asymmetric, augment.other_probability) == ((True, 0.5) if augmented else (False, 1.0)), row
 
@@ -251,7 +254,7 @@ def test_rows_named_after_their_sampling_sample_otherwise_and_others_do_not(name
 
 @pytest.mark.parametrize("name", NAMES)
 def test_views_are_trained_one_after_the_other_where_the_papers_rows_have_them(name, tables):
-    sequential = name not in ("abdomen_tmi2020", "hippocampus", "phantom")  # the first has no rows with views, the others are no paper's
+    sequential = name not in ("abdomen_tmi2020", *OUR_OWN)  # which has no rows with views, and which are no paper's
     assert {recipe.train.update for recipe in tables[name].recipes.values()} == {"sequential" if sequential else "joint"}
 
 
@@ -262,6 +265,7 @@ def test_views_are_trained_one_after_the_other_where_the_papers_rows_have_them(n
         ("btcv_organs_miccai2019", "small organs", "rare"),
         ("btcv_organs_miccai2019", "all organs", "all"),
         ("hippocampus", "both parts", "all"),
+        ("hippocampus_small", "both parts", "all"),
     ],
 )
 def test_a_mean_is_over_the_classes_it_is_named_after(name, mean, of, tables):
@@ -275,6 +279,7 @@ def test_there_are_no_other_means(tables):
         "abdomen_tmi2020": ["rare organs"],
         "btcv_organs_miccai2019": ["small organs", "all organs"],
         "hippocampus": ["both parts"],
+        "hippocampus_small": ["both parts"],
     }
 
 
