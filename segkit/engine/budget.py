@@ -27,7 +27,7 @@ class Budget:
         """From `--ram-budget` and `--vram-budget`; None where neither is given. Raises InputError."""
         if vram is not None and device.type == "cpu":
             what = "a budget for the memory of a device that computes nothing"
-            raise InputError("SK-I041", what, where="--vram-budget", got=f"{vram} on the CPU", remedy="use --ram-budget")
+            raise InputError("SK-I051", what, where="--vram-budget", got=f"{vram} on the CPU", remedy="use --ram-budget")
         if ram is None and vram is None:
             return None
         return cls(parse_bytes(ram, "--ram-budget") if ram else None, parse_bytes(vram, "--vram-budget") if vram else None)
@@ -101,7 +101,7 @@ def too_large(case: str, need: Need, budget: Budget) -> InputError:
     else:
         limit, least, option = budget.host or 0, need.alone + held_by_process(), "--ram-budget"
     return InputError(
-        "SK-I042",
+        "SK-I052",
         "a case that may take more memory than the budget",
         where=f"case {case}",
         expected=f"at most {shown(limit)}",

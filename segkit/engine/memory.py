@@ -160,7 +160,7 @@ def parse_bytes(text: str, where: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]I?)?B?", text.strip().upper())
     size = int(float(found[1]) * UNITS.get(found[2] or "", 1)) if found else 0
     if size <= 0:
-        raise InputError("SK-I040", "an amount of memory that cannot be read", where=where, expected="such as 8G or 7.5GiB", got=text)
+        raise InputError("SK-I050", "an amount of memory that cannot be read", where=where, expected="such as 8G or 7.5GiB", got=text)
     return size
 
 

@@ -93,7 +93,7 @@ def test_amounts_are_read(text, size):
 def test_other_amounts_are_refused(text):
     with pytest.raises(InputError) as caught:
         parse_bytes(text, "--ram-budget")
-    assert caught.value.code == "SK-I040"
+    assert caught.value.code == "SK-I050"
     assert caught.value.where == "--ram-budget"
 
 
@@ -118,7 +118,7 @@ def test_a_case_that_does_not_fit_is_refused_and_the_others_planned(trained, tmp
     assert list(found.refused) == ["large"]
     assert found.need.alone <= room
     error = found.refused["large"]
-    assert (error.code, error.where, error.exit_status) == ("SK-I042", "case large", 2)
+    assert (error.code, error.where, error.exit_status) == ("SK-I052", "case large", 2)
     assert error.remedy.startswith("raise --ram-budget")
     outcomes = {outcome.case: outcome.error for outcome in predict_all(predictor, [large], tmp_path / "out", refused=found.refused)}
     assert outcomes == {"large": error}
