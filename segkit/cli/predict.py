@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from segkit.cli.launching import Address, Launcher, Launching, Slurm, Workers
 from segkit.cli.session import AcceptSform, Session, command, report
 from segkit.cli.train import Device
 
@@ -49,12 +50,19 @@ def add_to(app: typer.Typer) -> None:
         accept_sform: AcceptSform = False,
         overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is there already.")] = False,
         device: Device = "auto",
+        launcher: Launcher = "local",
+        workers: Workers = 1,
+        address: Address = None,
+        slurm: Slurm = None,
     ) -> None:
         """Predict label maps in the scans' own geometry."""
+        from contextlib import closing
+
         from segkit.config.errors import InputError, WorkError
-        from segkit.engine.device import choose_device
+        from segkit.engine.device import choose_device, device_named
         from segkit.engine.infer import Predictor, predict_all
         from segkit.engine.run import Run
+        from segkit.engine.shares import Share, predict_shares
 
         if sum(choice is not None for choice in (input or None, channels, split)) != 1:
             raise InputError(
@@ -62,12 +70,19 @@ def add_to(app: typer.Typer) -> None:
             )
         if output is None and (split is None or len(models) > 1):
             raise InputError("SK-C011", "no place for the label maps", where="segkit predict", expected="--output DIR")
-        predictor = Predictor.load(models, choose_device(device), mirror=mirror, accept_sform=accept_sform)
+        folder, console, outcomes = output or Run(models[0]).predictions, session.console, []
+        launch = Launching(launcher, workers, address, slurm).launch(folder, gpus=device_named(device) != ("cpu", ""))
+        here = "cpu" if launch else device  # where others predict, the models are only looked at
+        predictor = Predictor.load(models, choose_device(here), mirror=mirror, accept_sform=accept_sform)
         cases = chosen_cases(predictor, input, channels, split)
         check_mask(roi, len(cases))
-        folder, console, outcomes = output or Run(models[0]).predictions, session.console, []
-        with console.track("predict", len(cases)) as tracker:
-            for outcome in predict_all(predictor, cases, folder, with_probabilities=probabilities, roi=roi, overwrite=overwrite):
+        if launch:
+            asked = Share(tuple(models), folder, device, mirror, accept_sform, probabilities, roi)
+            predicted = predict_shares(predictor, cases, asked, launch, workers, overwrite)
+        else:
+            predicted = predict_all(predictor, cases, folder, with_probabilities=probabilities, roi=roi, overwrite=overwrite)
+        with console.track("predict", len(cases)) as tracker, closing(predicted):
+            for outcome in predicted:
                 outcomes.append(outcome)
                 for notice in outcome.notices:
                     console.detail(f"notice, case {outcome.case}: {notice}")
