@@ -137,3 +137,11 @@ def test_without_a_task_no_worker_is_asked_for():
     assert list(ray.launch(print, [], workers=2, address="nowhere")) == []
     assert list(slurm.launch(print, [], executor=None)) == []
     assert list(local.launch(print, [], workers=2)) == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "cpus"),
+    [([8, 8], 3, 4), ([8, 8], 2, 8), ([8], 3, 2), ([8, 2], 2, 4), ([16, 4], 1, 16), ([2], 5, 1), ([], 1, 1), ([0], 1, 1)],
+)
+def test_workers_have_as_many_cpus_as_leave_room_for_all_of_them(nodes, workers, cpus):
+    assert ray.cpus_each(nodes, workers) == cpus
