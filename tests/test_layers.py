@@ -107,8 +107,8 @@ def test_config_knows_only_the_standard_library_yaml_and_pydantic(path):
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_simpleitk_and_matplotlib_are_imported_where_they_are_used(path):
-    assert not imports_at_load(path) & {"SimpleITK", "matplotlib"}
+def test_large_and_optional_packages_are_imported_where_they_are_used(path):
+    assert not imports_at_load(path) & {"SimpleITK", "matplotlib", "ray", "submitit"}
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.parent.name in ("metrics", "statistics")], ids=lambda path: path.stem)

@@ -2,10 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from segkit.cli.launching import Address, Launcher, Launching, Slurm, Workers
 from segkit.cli.session import AcceptSform, Session, command, report
 from segkit.cli.train import Device
 
@@ -31,7 +32,7 @@ Roi = Annotated[
 
 RamBudget = Annotated[
     str | None,
-    typer.Option("--ram-budget", metavar="8G", help="Memory that may be taken; decided beforehand.", show_default=False),
+    typer.Option("--ram-budget", metavar="8G", help="Memory that may be taken, by each worker; decided beforehand.", show_default=False),
 ]
 VramBudget = Annotated[str | None, typer.Option("--vram-budget", metavar="8G", help="The same of the device's memory.", show_default=False)]
 
@@ -57,13 +58,20 @@ def add_to(app: typer.Typer) -> None:
         ram_budget: RamBudget = None,
         vram_budget: VramBudget = None,
         device: Device = "auto",
+        launcher: Launcher = "local",
+        workers: Workers = 1,
+        address: Address = None,
+        slurm: Slurm = None,
     ) -> None:
         """Predict label maps in the scans' own geometry."""
+        from contextlib import closing
+
         from segkit.config.errors import InputError, WorkError
         from segkit.engine.budget import Budget, described, plan
-        from segkit.engine.device import choose_device
-        from segkit.engine.infer import Predictor, predict_all
+        from segkit.engine.device import choose_device, device_named
+        from segkit.engine.infer import Predictor, Way, predict_all
         from segkit.engine.run import Run
+        from segkit.engine.shares import Share, predict_shares
 
         if sum(choice is not None for choice in (input or None, channels, split)) != 1:
             raise InputError(
@@ -71,18 +79,25 @@ def add_to(app: typer.Typer) -> None:
             )
         if output is None and (split is None or len(models) > 1):
             raise InputError("SK-C011", "no place for the label maps", where="segkit predict", expected="--output DIR")
-        budget = Budget.of(ram_budget, vram_budget, chosen := choose_device(device))
-        predictor = Predictor.load(models, chosen, mirror=mirror, accept_sform=accept_sform)
+        budget = Budget.of(ram_budget, vram_budget)
+        folder, console, outcomes = output or Run(models[0]).predictions, session.console, []
+        launch = Launching(launcher, workers, address, slurm).launch(folder, gpus=device_named(device) != ("cpu", ""))
+        here = "cpu" if launch else device  # where others predict, the models are only looked at
+        predictor = Predictor.load(models, choose_device(here), mirror=mirror, accept_sform=accept_sform)
         cases = chosen_cases(predictor, input, channels, split)
         check_mask(roi, len(cases))
-        folder, console, outcomes = output or Run(models[0]).predictions, session.console, []
-        within = None if budget is None else plan(predictor, cases, budget, with_probabilities=probabilities)
-        if budget is not None and within is not None:
-            console.say(described(within, budget, predictor.views))
-            predictor.views = within.views
-        memory: dict[str, Any] = {} if within is None else {"overlapped": within.overlapped, "refused": within.refused}
-        with console.track("predict", len(cases)) as tracker:
-            for outcome in predict_all(predictor, cases, folder, with_probabilities=probabilities, roi=roi, overwrite=overwrite, **memory):
+        if launch:
+            asked = Share(tuple(models), folder, device, mirror, accept_sform, probabilities, roi, budget)
+            predicted = predict_shares(predictor, cases, asked, launch, workers, overwrite)
+        else:
+            way = Way()
+            if budget is not None:
+                planned = plan(predictor, cases, budget, with_probabilities=probabilities)
+                console.say(described(planned, budget, predictor.views))
+                predictor.views, way = planned.views, planned.way
+            predicted = predict_all(predictor, cases, folder, with_probabilities=probabilities, roi=roi, overwrite=overwrite, way=way)
+        with console.track("predict", len(cases)) as tracker, closing(predicted):
+            for outcome in predicted:
                 outcomes.append(outcome)
                 for notice in outcome.notices:
                     console.detail(f"notice, case {outcome.case}: {notice}")

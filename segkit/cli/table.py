@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from segkit.cli.launching import Address, Launcher, Launching, Slurm, Workers
 from segkit.cli.session import Session, command, report
 from segkit.cli.train import Overrides
 
 if TYPE_CHECKING:
     from segkit.engine.console import Console
+    from segkit.launch.event import Launch
     from segkit.table.data import Check
     from segkit.table.item import Item
 
@@ -34,12 +36,16 @@ def add_to(app: typer.Typer) -> None:
         spec: Spec,
         overrides: Overrides = None,
         run: Annotated[bool, typer.Option("--run", help="Train, predict and score what is missing first.")] = False,
-        workers: Annotated[int, typer.Option("--workers", min=1, help="Processes at a time, among which the threads are divided.")] = 1,
+        launcher: Launcher = "local",
+        workers: Workers = 1,
+        address: Address = None,
+        slurm: Slurm = None,
         format: Annotated[Literal["md", "csv", "latex"], typer.Option("--format", help="Of the table.")] = "md",
         output: Output = None,
     ) -> None:
         """Compare recipes in a table: mean and spread over seeds, tests, published values. Exit status 1 while cells are missing."""
         import sys
+        from contextlib import redirect_stdout
 
         from segkit.config.errors import WorkError
         from segkit.engine.console import Console
@@ -49,12 +55,14 @@ def add_to(app: typer.Typer) -> None:
         from segkit.table.render import FORMATS
         from segkit.table.spec import read
 
+        launching = Launching(launcher, workers, address, slurm)
         asked = read(spec, tuple(overrides or ()))
         folder = output or Path("runs/tables") / asked.name
         items, console = items_of(asked, folder), Console(session.console.verbosity, sys.stderr)  # the table may be sent elsewhere
         checked = check(items)
         if run:
-            fill_missing(items, checked, workers, console)
+            with redirect_stdout(sys.stderr):  # Ray tells of lost workers there, and the table may be sent elsewhere
+                fill_missing(items, checked, launching.launch(folder), console)
             checked = check(items)
         filled = fill(asked, [item for item in items if not checked.concerns(item)])
         typer.echo(FORMATS[format](filled), nl=False)
@@ -62,7 +70,7 @@ def add_to(app: typer.Typer) -> None:
             console.say(f"the data of {number} of {len(items)} items could not be checked: {reason}")
         again = ["segkit", "table", str(spec), *(overrides or ()), *(["--output", str(output)] if output else [])]
         again += [word for plugin in session.plugins for word in ("--plugin", str(plugin))]
-        again += [*(["--workers", str(workers)] if workers > 1 else []), "--run"]
+        again += [*launching.options(), "--run"]
         errors: list[WorkError] = []
         if checked.outdated:
             errors.append(checked.error(len(items), shlex.join(again)))
@@ -76,12 +84,12 @@ def add_to(app: typer.Typer) -> None:
             raise errors[-1]
 
 
-def fill_missing(items: "Sequence[Item]", checked: "Check", workers: int, console: "Console") -> None:
+def fill_missing(items: "Sequence[Item]", checked: "Check", launch: "Launch | None", console: "Console") -> None:
     """Work on the items that are not done, or out of date; those that fail are reported, and the others go on."""
     from contextlib import closing
 
     from segkit.table.item import missing
-    from segkit.table.launch import local
+    from segkit.table.launch import outcomes
 
     outdated = [item for item, _ in checked.outdated]
     todo = [*outdated, *missing([item for item in items if not checked.concerns(item)])]
@@ -89,8 +97,8 @@ def fill_missing(items: "Sequence[Item]", checked: "Check", workers: int, consol
     for item, changed in checked.outdated:
         console.say(f"{item.name}: {changed[0]}: made anew; what was made before is kept in {item.folder}, as outdated_N")
     console.say(f"{len(items) - len(todo)} of {len(items)} items are done")
-    with console.track("items", len(todo)) as tracker, closing(local(todo, workers)) as outcomes:
-        for outcome in outcomes:
+    with console.track("items", len(todo)) as tracker, closing(outcomes(todo, launch)) as ended:
+        for outcome in ended:
             if outcome.error is not None:
                 block = outcome.error.block()
                 if block in seen:

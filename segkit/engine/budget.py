@@ -4,10 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-import torch
-
 from segkit.config.errors import InputError, SegkitError
-from segkit.engine.infer import Predictor
+from segkit.engine.infer import Predictor, Way
 from segkit.engine.memory import Extent, Need, held_by_process, need_of, parse_bytes, shown
 from segkit.engine.slabs import View
 from segkit.volume.case import CaseFiles
@@ -23,11 +21,8 @@ class Budget:
     device: int | None = None
 
     @classmethod
-    def of(cls, ram: str | None, vram: str | None, device: torch.device) -> "Budget | None":
+    def of(cls, ram: str | None, vram: str | None) -> "Budget | None":
         """From `--ram-budget` and `--vram-budget`; None where neither is given. Raises InputError."""
-        if vram is not None and device.type == "cpu":
-            what = "a budget for the memory of a device that computes nothing"
-            raise InputError("SK-I051", what, where="--vram-budget", got=f"{vram} on the CPU", remedy="use --ram-budget")
         if ram is None and vram is None:
             return None
         return cls(parse_bytes(ram, "--ram-budget") if ram else None, parse_bytes(vram, "--vram-budget") if vram else None)
@@ -35,20 +30,22 @@ class Budget:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a cohort is worked on. need: of a case as large as the largest of all. refused: cases that would not fit."""
+    """How a cohort is worked on. need: of a case as large as the largest of those that are not refused, if there are any."""
 
     views: Views
-    overlapped: bool
+    way: Way
     need: Need | None
-    refused: dict[str, InputError]
 
 
 def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, with_probabilities: bool = False) -> Plan:
     """The fastest way that stays inside the budget.
 
     First one case after the other, then lighter views (`View.lighter`); a case that does not fit then is refused. One whose header cannot
-    be read is left to the reader, who says why.
+    be read is left to the reader, who says why. Raises InputError for a budget of a device where the CPU computes.
     """
+    if budget.device is not None and predictor.device.type == "cpu":
+        what = "a budget for the memory of a device that computes nothing"
+        raise InputError("SK-I051", what, where="--vram-budget", got=f"{shown(budget.device)} on the CPU", remedy="use --ram-budget")
     host = None if budget.host is None else budget.host - held_by_process()
     device = budget.device
     variants = list(lighter_and_lighter(predictor.views))
@@ -66,13 +63,13 @@ def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, wi
         refused = {case: too_large(case, needs[extent], budget) for case, extent in extents.items() if not fits(needs[extent])}
     admitted = [extent for case, extent in extents.items() if case not in refused]
     if not admitted:
-        return Plan(predictor.views, False, None, refused)
+        return Plan(predictor.views, Way(refused=refused), None)
     largest = reduce(Extent.beside, admitted)
     for views in variants:
         found = need(largest, views)
         if fits(found):
             break
-    return Plan(views, host is None or found.overlapped <= host, found, refused)
+    return Plan(views, Way(host is None or found.overlapped <= host, refused), found)
 
 
 def lighter_and_lighter(views: Views) -> Iterator[Views]:
@@ -113,12 +110,12 @@ def too_large(case: str, need: Need, budget: Budget) -> InputError:
 def described(plan: Plan, budget: Budget, before: Views) -> str:
     """A line for people: what will be taken, of how much, and what was done to stay below."""
     if plan.need is None:
-        return "no case fits into the budget" if plan.refused else "no header can be read: the budget is not checked"
-    host = held_by_process() + (plan.need.overlapped if plan.overlapped else plan.need.alone)
+        return "no case fits into the budget" if plan.way.refused else "no header can be read: the budget is not checked"
+    host = held_by_process() + (plan.need.overlapped if plan.way.overlapped else plan.need.alone)
     parts = [f"at most {shown(host)} of memory" + (f", of {shown(budget.host)}" if budget.host else "")]
     if plan.need.device:
         parts.append(f"{shown(plan.need.device)} of the device's" + (f", of {shown(budget.device)}" if budget.device else ""))
-    if not plan.overlapped:
+    if not plan.way.overlapped:
         parts.append("one case after the other")
     for view, other in zip(plan.views, before, strict=True):
         if view != other:

@@ -16,12 +16,9 @@ Precision = Literal["fp32", "bf16"]
 
 def choose_device(wish: str) -> torch.device:
     """`auto` is the first CUDA device where there is one. Raises InputError for a device this machine does not have."""
-    if wish == "auto":
+    kind, index = device_named(wish)
+    if kind == "auto":
         return _plain(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    kind, _, index = wish.partition(":")
-    known = kind in ("cpu", "cuda") and (not index or index.isdigit())
-    if not known or (kind == "cpu" and index):
-        raise InputError("SK-T001", "no such device", where="--device", expected="auto, cpu, cuda or cuda:N", got=wish)
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise InputError(
             "SK-T002",
@@ -32,6 +29,15 @@ def choose_device(wish: str) -> torch.device:
             remedy="use --device cpu, or install a PyTorch build with CUDA and check the driver",
         )
     return _plain(torch.device(wish))
+
+
+def device_named(wish: str) -> tuple[str, str]:
+    """Kind and number of a device as a user names it. Raises InputError where no machine has it."""
+    kind, _, index = wish.partition(":")
+    known = kind in ("auto", "cpu", "cuda") and (not index or index.isdigit())
+    if not known or (kind != "cuda" and index):
+        raise InputError("SK-T001", "no such device", where="--device", expected="auto, cpu, cuda or cuda:N", got=wish)
+    return kind, index
 
 
 def _plain(device: torch.device) -> torch.device:

@@ -1,10 +1,11 @@
 """Prediction: from a case's files to a label map in the scan's own geometry."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from segkit.volume.geometry import Native
 from segkit.volume.labels import ClassMap
 from segkit.volume.nifti import Volume
 
+Written = TypeVar("Written")
 BATCH = {"cpu": 1, "cuda": 8}  # overlapping tiles and their flips computed at once
 
 
@@ -208,6 +210,17 @@ class Outcome:
     notices: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Way:
+    """How cases are worked through. overlapped: one is read and one written while one is computed; otherwise each takes memory alone.
+
+    refused: cases by id that are not to be read, and why; as any bad case they are reported.
+    """
+
+    overlapped: bool = True
+    refused: Mapping[str, SegkitError] = MappingProxyType({})
+
+
 def predict_all(
     predictor: Predictor,
     cases: Sequence[CaseFiles],
@@ -216,53 +229,83 @@ def predict_all(
     with_probabilities: bool = False,
     roi: Path | None = None,
     overwrite: bool = False,
-    overlapped: bool = True,
-    refused: Mapping[str, SegkitError] = MappingProxyType({}),
-) -> Iterator[Outcome]:
+    way: Way = Way(),
+) -> Generator[Outcome, None, None]:
     """Predict cases into a folder; a bad case is reported and the others go on. roi: of `Predictor.read`. What was there comes first.
 
-    overlapped: one case is read and one written while one is computed; otherwise each takes its memory alone. refused: cases by id that
-    are not to be read, and why; as any bad case they are reported.
     Writes `<case>.nii.gz`, with probabilities also `probabilities/<case>_<class>.nii.gz`, and `predictions.json`. What the same models have
     written already is left, unless `overwrite`. Raises InputError, before anything is written, where another's file is in the way.
     """
-    mirrored = [view.mirrored for view in predictor.views]
-    index = Index.open(output, predictor.members, [mirrored, roi and str(roi.resolve())], predictor.class_map)
-    index.admit([replace(files, roi=roi or files.roi) for files in cases], overwrite)
-    output.mkdir(parents=True, exist_ok=True)
-    index.write()
-    there = {files.id for files in cases if not overwrite and index.holds(files.id, with_probabilities)}
-    yield from (Outcome(files.id, skipped=True) for files in cases if files.id in there)
-
-    def read(files: CaseFiles) -> Case:
-        if files.id in refused:
-            raise refused[files.id]
-        return predictor.read(files, roi)
+    index, todo = begin(predictor, cases, output, with_probabilities, roi, overwrite)
+    yield from skipped(cases, todo)
 
     def write(files: CaseFiles, result: Prediction | SegkitError) -> Outcome:
-        outcome = _written(index, predictor, files, result)
+        outcome, facts = written(index, predictor, files, result)
+        index.note(outcome.case, facts)
         index.write()
         return outcome
 
-    yield from (pipelined if overlapped else one_by_one)(
-        [files for files in cases if files.id not in there],
-        read,
-        lambda case: predictor.predict(case, with_probabilities=with_probabilities),
-        write,
-    )
+    yield from worked_through(predictor, todo, write, roi, way, with_probabilities=with_probabilities)
 
 
-def _written(index: Index, predictor: Predictor, files: CaseFiles, result: Prediction | SegkitError) -> Outcome:
-    """One case into the index's folder, if it was predicted and can be written; noted in any case."""
+def worked_through(
+    predictor: Predictor,
+    cases: Sequence[CaseFiles],
+    write: Callable[[CaseFiles, Prediction | SegkitError], Written],
+    roi: Path | None,
+    way: Way,
+    *,
+    with_probabilities: bool,
+) -> Iterator[Written]:
+    """What `write` gives for the prediction of each case, or for the error that stopped it. roi: of `Predictor.read`."""
+
+    def read(files: CaseFiles) -> Case:
+        if files.id in way.refused:
+            raise way.refused[files.id]
+        return predictor.read(files, roi)
+
+    def compute(case: Case) -> Prediction:
+        return predictor.predict(case, with_probabilities=with_probabilities)
+
+    yield from (pipelined if way.overlapped else one_by_one)(cases, read, compute, write)
+
+
+def open_index(predictor: Predictor, output: Path, roi: Path | None) -> Index:
+    """The index of a folder, as this predictor and its settings write it."""
+    mirrored = [view.mirrored for view in predictor.views]
+    return Index.open(output, predictor.members, [mirrored, roi and str(roi.resolve())], predictor.class_map)
+
+
+def begin(
+    predictor: Predictor, cases: Sequence[CaseFiles], output: Path, with_probabilities: bool, roi: Path | None, overwrite: bool
+) -> tuple[Index, list[CaseFiles]]:
+    """The folder's index, written for the first time, and the cases that are to be predicted. See `predict_all`."""
+    index = open_index(predictor, output, roi)
+    index.admit([replace(files, roi=roi or files.roi) for files in cases], overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    index.write()
+    return index, [files for files in cases if overwrite or not index.holds(files.id, with_probabilities)]
+
+
+def skipped(cases: Sequence[CaseFiles], todo: Sequence[CaseFiles]) -> Iterator[Outcome]:
+    """Of the cases that were there already."""
+    left = {files.id for files in todo}
+    return (Outcome(files.id, skipped=True) for files in cases if files.id not in left)
+
+
+def written(index: Index, predictor: Predictor, files: CaseFiles, result: Prediction | SegkitError) -> tuple[Outcome, Facts]:
+    """One case into the index's folder, if it was predicted and can be written; and its entry in any case, which is not noted yet."""
     if not isinstance(result, SegkitError):
         try:
-            index.note(files.id, _write(index, predictor, files, result))
+            return Outcome(files.id, notices=result.notices), _write(index, predictor, files, result)
         except SegkitError as error:
             result = error
-        else:
-            return Outcome(files.id, notices=result.notices)
-    index.note(files.id, {"error": result.code, "message": result.what})
-    return Outcome(files.id, result)
+    return failed(files.id, result)
+
+
+def failed(case: str, error: SegkitError) -> tuple[Outcome, Facts]:
+    """Outcome and entry of a case that could not be predicted."""
+    return Outcome(case, error), {"error": error.code, "message": error.what}
 
 
 def _write(index: Index, predictor: Predictor, files: CaseFiles, prediction: Prediction) -> Facts:

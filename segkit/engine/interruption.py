@@ -1,20 +1,13 @@
 """Stopping a run from outside: Ctrl-C and SIGTERM end it after a checkpoint."""
 
-import os
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from time import monotonic
-from types import FrameType
 
 from segkit.config.errors import SegkitError
 from segkit.config.faults import readable
 from segkit.config.plugins import FAULTS
 from segkit.engine.progress import Progress
 from segkit.engine.run import Run
-
-SAME_SECONDS = 1.0
-MESSAGE = b"\nstopping after this step, with a checkpoint; once more, after a second, stops at once\n"
 
 
 class Interrupted(SegkitError):
@@ -34,38 +27,6 @@ class Interrupted(SegkitError):
             what, remedy = f"stopped after step {done}, the last one; the run is complete", None
         super().__init__("SK-T040", what, where=run.path, got=got, remedy=remedy)
         self.exit_status = 128 + signal_number
-
-
-@contextmanager
-def interruptions(heard: bool = True) -> Iterator[list[int]]:
-    """A list that gets the signal's number on the first Ctrl-C or SIGTERM; one more, SAME_SECONDS later or more, stops at once.
-
-    Sooner it is the same one: a terminal signals a whole process group, and a launcher in it may pass the signal on.
-    heard: say so when it comes; of several processes that get it one does.
-    """
-    received: list[int] = []
-    first = 0.0
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal first
-        now = monotonic()
-        if not received:
-            first = now
-            received.append(number)
-            if heard:
-                os.write(2, MESSAGE)  # print is not safe in here
-        elif now - first >= SAME_SECONDS:
-            raise KeyboardInterrupt
-
-    try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # signals reach the main thread only, and this is another
-        before = {}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -5,12 +5,13 @@ import time
 import torch
 
 from segkit.config.parse import dump
+from segkit.config.signals import interruptions
 from segkit.engine import checkpoint
 from segkit.engine.cohort import Cohort, gather, make_loader
 from segkit.engine.console import Console
 from segkit.engine.device import describe_device
 from segkit.engine.infer import tile_for
-from segkit.engine.interruption import Interrupted, heeding, interruptions
+from segkit.engine.interruption import Interrupted, heeding
 from segkit.engine.processes import ALONE, Processes
 from segkit.engine.progress import Progress, resume, save
 from segkit.engine.recorder import Recorder

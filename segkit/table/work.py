@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from segkit.config.atomic import atomic
-from segkit.config.errors import InputError
+from segkit.config.errors import InputError, WorkError
 from segkit.config.parse import parse
 from segkit.config.yaml import load
 from segkit.engine.console import Console
@@ -53,6 +53,9 @@ def claimed(item: Item) -> Iterator[bool]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
+        except OSError as error:
+            remedy = "choose an output folder on another file system; see docs/scale.md"
+            raise WorkError("SK-B022", "the file system has no locks", where=item.folder, got=error.strerror, remedy=remedy) from None
         else:
             yield True
 

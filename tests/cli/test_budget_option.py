@@ -43,6 +43,6 @@ def test_a_budget_for_no_device(run, segkit):
     assert said.err == (
         "SK-I051: a budget for the memory of a device that computes nothing\n"
         "  where:    --vram-budget\n"
-        "  got:      8G on the CPU\n"
+        "  got:      8.00 GB on the CPU\n"
         "  remedy:   use --ram-budget\n"
     )

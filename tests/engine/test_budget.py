@@ -115,12 +115,12 @@ def test_a_case_that_does_not_fit_is_refused_and_the_others_planned(trained, tmp
     broken = replace(large, id="broken", channels={name: Source(tmp_path / "none.nii.gz") for name in small[0].channels})
     room = plan(predictor, small, Budget(10**12)).need.alone + 10**7
     found = plan(predictor, [large, *small, broken], Budget(held_by_process() + room))
-    assert list(found.refused) == ["large"]
+    assert list(found.way.refused) == ["large"]
     assert found.need.alone <= room
-    error = found.refused["large"]
+    error = found.way.refused["large"]
     assert (error.code, error.where, error.exit_status) == ("SK-I052", "case large", 2)
     assert error.remedy.startswith("raise --ram-budget")
-    outcomes = {outcome.case: outcome.error for outcome in predict_all(predictor, [large], tmp_path / "out", refused=found.refused)}
+    outcomes = {outcome.case: outcome.error for outcome in predict_all(predictor, [large], tmp_path / "out", way=found.way)}
     assert outcomes == {"large": error}
 
 
@@ -145,10 +145,10 @@ allowed = held + needs[way] + 2**20
 found = plan(predictor, cases, Budget(allowed))
 predictor.views = found.views
 Path("/proc/self/clear_refs").write_text("5")
-for outcome in predict_all(predictor, cases, Path(output), overlapped=found.overlapped, refused=found.refused):
+for outcome in predict_all(predictor, cases, Path(output), way=found.way):
     assert outcome.error is None, outcome.error
 most = int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-print(most - held, allowed - held, found.overlapped, found.views[0].tile[0])
+print(most - held, allowed - held, found.way.overlapped, found.views[0].tile[0])
 """
 
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from segkit.config import signals
 from segkit.config.errors import WorkError
-from segkit.engine import interruption
-from segkit.engine.interruption import Interrupted, heeding, interruptions
+from segkit.config.signals import interruptions
+from segkit.engine.interruption import Interrupted, heeding
 from segkit.engine.progress import Progress
 from segkit.engine.run import Run
 
@@ -19,7 +20,7 @@ def clock(monkeypatch):
     """Sets the times, in seconds, at which signals arrive."""
 
     def set_to(*seconds: float) -> None:
-        monkeypatch.setattr(interruption, "monotonic", iter(seconds).__next__)
+        monkeypatch.setattr(signals, "monotonic", iter(seconds).__next__)
 
     return set_to
 

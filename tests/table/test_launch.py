@@ -4,17 +4,25 @@ import multiprocessing
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from segkit.config.plugins import PREFIX, load_plugin
 from segkit.engine.interruption import Interrupted
+from segkit.launch import local as processes
 from segkit.losses.base import losses
-from segkit.table.item import items_of, missing
-from segkit.table.launch import local
+from segkit.table.item import Item, items_of, missing
+from segkit.table.launch import Outcome, outcomes
 from segkit.table.work import claimed
+
+
+def local(items: Sequence[Item], workers: int) -> Iterator[Outcome]:
+    """On this machine, as the command does it."""
+    return outcomes(items, partial(processes.launch, workers=workers) if workers > 1 else None)
+
 
 ONE_SEED = ("seeds: [0, 1]", "seeds: [0]")
 ONE_SHARE = ("fractions: [0.5, 1.0]", "fractions: [1.0]")

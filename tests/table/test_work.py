@@ -1,6 +1,8 @@
 """Working on an item: what it leaves, what is done again, and who may do it."""
 
 import csv
+import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -11,7 +13,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from segkit.config.errors import InputError
+from segkit.config.errors import InputError, WorkError
 from segkit.table.data import check
 from segkit.table.item import Item, items_of
 from segkit.table.work import LargestParts, claimed, set_aside, work
@@ -204,3 +206,19 @@ def test_a_split_without_cases_is_told_before_anything_is_trained(tiny, tmp_path
         "  expected: at least one",
     ]
     assert not item.run.exists()
+
+
+def test_a_file_system_without_locks_is_named(tiny, tmp_path, monkeypatch):
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    item = items_of(tiny(), tmp_path / "out")[0]
+    with pytest.raises(WorkError) as caught, claimed(item):
+        pass
+    assert caught.value.block().splitlines() == [
+        "SK-B022: the file system has no locks",
+        f"  where:    {item.folder}",
+        "  got:      No locks available",
+        "  remedy:   choose an output folder on another file system; see docs/scale.md",
+    ]
