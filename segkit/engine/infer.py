@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
@@ -218,7 +217,7 @@ class Way:
     """
 
     overlapped: bool = True
-    refused: Mapping[str, SegkitError] = MappingProxyType({})
+    refused: Mapping[str, SegkitError] = field(default_factory=dict)
 
 
 def predict_all(
