@@ -29,8 +29,8 @@ from segkit.volume.case import CaseFiles
 from segkit.volume.geometry import SLAB_VALUES, Native
 from segkit.volume.resample import PLANES_BYTES
 
-KERNELS = 1.6  # what the process takes for a network's tensors and its kernels' own, in sizes of the tensors: 1.45 to 1.55 were measured
-FIRST_USE = 2**27  # bytes that libraries keep once kernels were used: 70 to 90 MB were measured
+KERNELS = 1.6  # what the process takes for a network's tensors and its kernels' own, in sizes of the tensors: 1.3 to 1.7 were measured
+FIRST_USE = 2**28  # bytes that libraries and the heap keep once kernels were used: 160 to 205 MB were measured
 SPARE = 2**25  # bytes of the host for what is small and not counted: pieces, files on their way
 UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
