@@ -46,7 +46,7 @@ PACKAGES = ("segkit", "torch", "numpy", "monai")
 PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 CPU = torch.device("cpu")
 PLAIN = "plain tiles"
-TOLERANCE = {"fp32": 1e-4, "bf16": 0.02}  # of a probability: the largest difference in fp32, the mean one in bf16
+TOLERANCE = {"fp32": 5e-4, "bf16": 0.02}  # of a probability: the largest difference in fp32, the mean one in bf16
 WINDOW = (96, 96, 96)
 CLASSES = 14
 CHANNELS = 4  # of the U-Net's image
@@ -82,7 +82,7 @@ def labels_of(parts: Iterator[Slab], roi: np.ndarray) -> Tensor:
     """The most probable class of every voxel, uint8 [X, Y, Z], slab by slab."""
     labels = torch.empty(roi.shape, dtype=torch.uint8)
     for slab in parts:
-        labels[slab.rows] = slab.probabilities.argmax(0).to(torch.uint8)
+        labels[slab.rows] = torch.from_numpy(slab.labels())
     return labels
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.engine.accumulate import accumulate
 from segkit.engine.device import laid_out
 from segkit.engine.tiles import Box, overlapping_starts, shape_of
 from segkit.models.base import Network, Shape
@@ -74,14 +75,13 @@ class Blend:
             torch.stack([image_of(self.image, lattice, Place(start, self.tile, flipped(axes))) for start, axes in jobs])
             for lattice in self._lattices
         ]
-        shares = self.network(laid_out(tuple(seen), self.network)).float().softmax(1)
-        for (start, axes), own in zip(jobs, shares, strict=True):
+        logits = self.network(laid_out(tuple(seen), self.network)).float()
+        for (start, axes), own in zip(jobs, logits, strict=True):
             inside = self._inside(start)
-            here = tuple(slice(a - low, b - low) for a, b, low in zip(inside.start, inside.stop, start, strict=True))
-            origin = (self._first, *self.box.start[1:])
-            there = tuple(slice(a - low, b - low) for a, b, low in zip(inside.start, inside.stop, origin, strict=True))
-            self._sums[:, *there].addcmul_(own.flip([axis + 1 for axis in axes])[:, *here], self._bump[here])
-            self._weights[there] += self._bump[here]
+            here = [a - low for a, low in zip(inside.start, start, strict=True)]
+            there = [a - low for a, low in zip(inside.start, (self._first, *self.box.start[1:]), strict=True)]
+            straight = own.flip([axis + 1 for axis in axes]) if axes else own
+            accumulate(straight, self._bump, self._sums, self._weights, here, there, inside.shape)
 
     def _inside(self, start: Shape) -> Box:
         """The part of a tile that lies in the box."""

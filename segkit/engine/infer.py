@@ -103,7 +103,7 @@ def predict_case(
     if case.native.ratio is None:
         labels = np.empty(roi.shape, dtype=np.uint8)
         for slab in noted():
-            labels[slab.rows] = slab.probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+            labels[slab.rows] = slab.labels()
         indices = case.native.label_to_native(labels)
     else:
         indices = case.native.probabilities_to_native_labels(slab.probabilities.cpu().numpy() for slab in noted())

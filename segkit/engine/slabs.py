@@ -15,6 +15,7 @@ from segkit.engine.exact import Exact
 from segkit.engine.tiles import Box, bounding_box, shape_of
 from segkit.models.base import Network, Shape
 from segkit.models.deepmedic import DeepMedicNetwork
+from segkit.volume.resample import largest
 
 SMALLEST_TILE = 15  # voxels of an axis of an exact network: of smaller ones the halo is most of the work
 BACKGROUND_ROWS = 16  # made at once where nothing is predicted
@@ -73,6 +74,14 @@ class Slab:
     def rows(self) -> slice:
         """For indexing the volume's first axis."""
         return slice(self.start, self.start + self.probabilities.shape[1])
+
+    def labels(self) -> np.ndarray:
+        """The most probable class of every voxel, uint8 [n, Y, Z], on the host; the lower one where two tie."""
+        if self.probabilities.device.type != "cpu":
+            return self.probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        out = np.empty(self.probabilities.shape[1:], dtype=np.uint8)
+        largest(self.probabilities.numpy(), out)
+        return out
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ from segkit.sampling.augment import Tone, Warp
 from segkit.sampling.patch import Place, centered, indices_along, output_of
 from segkit.volume.labels import IGNORED
 
-_compiled = partial(compiled, fused=True)
+fused = partial(compiled, fused=True)
 HALF, ZERO, ONE = np.float32(0.5), np.float32(0), np.float32(1)
 
 
@@ -142,13 +142,13 @@ def _floats(count: int) -> Any:
 _one, _two = _floats(1), _floats(2)
 
 
-@_compiled
+@fused
 def _clamped(index: int, size: int) -> Any:
     """Unsigned, since numba counts a negative index from the end, and asks for each."""
     return np.uintp(min(max(index, 0), size - 1))
 
 
-@_compiled
+@fused
 def _slice(volume: np.ndarray, first: tuple[int, int, int], step: tuple[int, int, int], view: np.ndarray) -> None:
     channels, size_x, size_y, size_z = volume.shape
     n = view.shape[3]
@@ -167,7 +167,7 @@ def _slice(volume: np.ndarray, first: tuple[int, int, int], step: tuple[int, int
                         out[k] = _one(row, _clamped(first[2] + k * step[2], size_z))[0]
 
 
-@_compiled
+@fused
 def _slice_label(label: np.ndarray, first: tuple[int, int, int], step: tuple[int, int, int], target: np.ndarray) -> None:
     size_x, size_y, size_z = label.shape
     for i in range(target.shape[0]):
@@ -183,7 +183,7 @@ def _slice_label(label: np.ndarray, first: tuple[int, int, int], step: tuple[int
                 out[k] = row[_clamped(z, size_z)] if 0 <= z < size_z else IGNORED
 
 
-@_compiled
+@fused
 def _between(position: Any, size: int) -> Any:
     """The lower of the two grid points around a position, and how far it is from there: 0..1. At least 2 points; clamped to them."""
     inside = min(max(position, ZERO), np.float32(size - 1))
@@ -191,7 +191,7 @@ def _between(position: Any, size: int) -> Any:
     return low, inside - np.float32(low)
 
 
-@_compiled
+@fused
 def _trace(path: Path, i: int, j: int, line: np.ndarray, points: np.ndarray) -> None:
     """points [3, z]: volume coordinates of the samples (i, j, :). line [c] is for work."""
     matrix, field, n = path.matrix, path.field, len(path.z)
@@ -214,7 +214,7 @@ def _trace(path: Path, i: int, j: int, line: np.ndarray, points: np.ndarray) -> 
             points[axis, k] += line[c] + shares[k] * (line[c + 1] - line[c])
 
 
-@_compiled
+@fused
 def _interpolate(volume: np.ndarray, path: Path, view: np.ndarray) -> None:
     """Trilinear, clamped to the border."""
     channels, size_x, size_y, size_z = volume.shape
@@ -245,7 +245,7 @@ def _interpolate(volume: np.ndarray, path: Path, view: np.ndarray) -> None:
                     out[k] = left + h * (right - left)
 
 
-@_compiled
+@fused
 def _nearest(label: np.ndarray, path: Path, target: np.ndarray) -> None:
     size_x, size_y, size_z = label.shape
     n, voxels = len(path.z), label.ravel()
@@ -262,7 +262,7 @@ def _nearest(label: np.ndarray, path: Path, target: np.ndarray) -> None:
                 out[k] = voxels[np.uintp(at[k])] if at[k] >= 0 else IGNORED
 
 
-@_compiled
+@fused
 def _polynomial(coefficients: tuple[np.float32, ...], t: Any) -> Any:
     value = coefficients[-1]
     for i in range(len(coefficients) - 2, -1, -1):
@@ -270,7 +270,7 @@ def _polynomial(coefficients: tuple[np.float32, ...], t: Any) -> Any:
     return value
 
 
-@_compiled
+@fused
 def _log2(value: Any) -> Any:
     """Of a normal float32 > 0: its exponent, and the logarithm of its mantissa 1 + t."""
     bits = np.float32(value).view(np.int32)
@@ -278,16 +278,21 @@ def _log2(value: Any) -> Any:
     return np.float32((bits >> np.int32(23)) - np.int32(127)) + _polynomial(LOG2, t)
 
 
-@_compiled
+@fused
+def power_of_two(exponent: Any) -> Any:
+    """2 ^ exponent for -126 <= exponent <= 127."""
+    whole = np.floor(exponent)
+    two = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return two * _polynomial(EXP2, exponent - whole)
+
+
+@fused
 def _power(value: Any, exponent: Any) -> Any:
     """value ^ exponent for 0 <= value <= 1 and an exponent > 0."""
-    log = max(exponent * _log2(value), np.float32(-126))
-    whole = np.floor(log)
-    two = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return two * _polynomial(EXP2, log - whole) if value > 0 else ZERO
+    return power_of_two(max(exponent * _log2(value), np.float32(-126))) if value > 0 else ZERO
 
 
-@_compiled
+@fused
 def _normal(number: int, key: Any) -> Any:
     """The standard normal of a number under an odd 64-bit key of mixed bits: 32 bits by "Squares" (Widynski 2020), then Box and Muller.
 
@@ -308,7 +313,7 @@ def _normal(number: int, key: Any) -> Any:
     return np.sqrt(np.float32(-2 * np.log(2)) * _log2(u)) * _polynomial(COSINE, t)
 
 
-@_compiled
+@fused
 def _tone(
     view: np.ndarray,
     low: np.ndarray,

@@ -70,6 +70,16 @@ def most_probable(channels: np.ndarray, positions: Positions, out: np.ndarray) -
         part.result()
 
 
+def largest(channels: np.ndarray, out: np.ndarray) -> None:
+    """Into `out` (uint8 [x, y, z], in place) the channel whose value is largest, the lower one where several tie.
+
+    channels: float32 [C, x, y, z].
+    """
+    with ThreadPoolExecutor() as pool:
+        for part in [pool.submit(_largest, channels[:, i : i + 1], out[i : i + 1]) for i in range(len(out))]:
+            part.result()
+
+
 def labels(indices: np.ndarray, positions: Positions) -> np.ndarray:
     """The class whose linearly interpolated mask is largest (the lower index where two tie); IGNORED where the nearest voxel is.
 
@@ -164,6 +174,19 @@ def _most_probable(channels: np.ndarray, x: Steps, y: Steps, z: Steps, out: np.n
                     index[k] = c if value[k] > best[k] else index[k]
                     best[k] = max(value[k], best[k])
             out[i, j] = index
+
+
+@compiled
+def _largest(channels: np.ndarray, out: np.ndarray) -> None:
+    best = np.empty(out.shape[2], np.float32)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            best[:] = -np.inf
+            out[i, j] = 0
+            for c in range(len(channels)):
+                for k in range(len(best)):
+                    out[i, j, k] = c if channels[c, i, j, k] > best[k] else out[i, j, k]
+                    best[k] = max(channels[c, i, j, k], best[k])
 
 
 @compiled

@@ -104,6 +104,15 @@ def test_ties_are_those_of_the_formula_to_the_bit(old, new, ratios, channels, le
     np.testing.assert_array_equal(out, by_formula(values, at))
 
 
+def test_the_largest_channel_and_the_lower_of_two():
+    channels = np.random.default_rng(3).integers(0, 4, (5, 6, 7, 9)).astype(np.float32)
+    out = np.full((6, 7, 9), 77, np.uint8)
+    resample.largest(channels[:, ::-1], out[::-1])
+    np.testing.assert_array_equal(out, channels.argmax(0))  # numpy's is the first
+    resample.largest(-np.ones((2, 3, 1, 1), np.float32), out[:3, :1, :1])
+    assert not out[:3, 0, 0].any()
+
+
 def test_any_view_is_filled_and_any_kind_of_number_read():
     channels = np.random.default_rng(2).normal(size=(3, *CUBE.shape[::-1])).astype(np.float16).transpose(0, 3, 2, 1)
     whole = np.zeros((11, 10, 5), np.uint8)
