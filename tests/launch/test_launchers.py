@@ -1,7 +1,8 @@
 """What workers say and how they end, whichever launcher has started them: processes, tasks of Ray, jobs of SLURM."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,7 @@ def refused(word):
 def waiting(word):
     with interruptions() as stopped:
         yield word
+        Path(word).write_text("at work")  # one that has just spoken has nothing to bring to an end, and may be ended as it is
         while not stopped:
             time.sleep(0.05)
         Path(word).write_text("stopped")
@@ -76,6 +78,14 @@ def launch(request, tmp_path, monkeypatch) -> Launch:
         monkeypatch.setattr(slurm, "POLL_SECONDS", 0.1)
         return partial(slurm.launch, executor=slurm.cluster(tmp_path, Request(), 2))
     return partial(local.launch, workers=2)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for it; after half a minute it will not come."""
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def said(events: list[Event]) -> dict[str, list[object]]:
@@ -124,8 +134,9 @@ def test_a_worker_with_a_bug_is_lost_and_its_traceback_is_kept(launch, capfd):
 def test_who_stops_listening_stops_the_workers_in_their_own_way(launch, works, tmp_path):
     with closing(launch(works.waiting, [str(tmp_path / "a"), str(tmp_path / "b")])) as events:
         heard = [next(events), next(events)]
+        until(lambda: all((tmp_path / name).exists() for name in "ab"))
     assert {event.message for event in heard} == {str(tmp_path / "a"), str(tmp_path / "b")}
-    assert ((tmp_path / "a").read_text(), (tmp_path / "b").read_text()) == ("stopped", "stopped")
+    until(lambda: all((tmp_path / name).read_text() == "stopped" for name in "ab"))  # SLURM counts a job as ended when it is canceled
 
 
 def test_relative_paths_are_of_the_folder_that_the_command_was_started_in(launch, works, tmp_path):
