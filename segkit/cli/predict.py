@@ -1,6 +1,7 @@
 """`segkit predict`: label maps of new scans, or of a recipe's own cases."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -130,8 +131,7 @@ def chosen_cases(predictor: "Predictor", paths: list[Path] | None, channels: str
             raise InputError("SK-C013", f"the recipe has no {split} cases", where="dataset.split", expected="at least one")
     else:
         cases = [files for path in paths or () for files in predictor.files_of(path)]
-    ids = [files.id for files in cases]
-    twice = sorted({case for case in ids if ids.count(case) > 1})
+    twice = sorted(case for case, number in Counter(files.id for files in cases).items() if number > 1)
     if twice:
         raise InputError(
             "SK-C014", "two cases of one id", where="--input", got=", ".join(twice), remedy="predict them into different folders"

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+import torch
+
 from segkit.config.errors import InputError, SegkitError
 from segkit.engine.infer import Predictor, Way
-from segkit.engine.memory import Extent, Need, held_by_process, need_of, parse_bytes, shown
+from segkit.engine.memory import Extent, Need, held_by_device, held_by_process, need_of, parse_bytes, shown
 from segkit.engine.slabs import View
 from segkit.volume.case import CaseFiles
 
@@ -25,7 +27,10 @@ class Budget:
         """From `--ram-budget` and `--vram-budget`; None where neither is given. Raises InputError."""
         if ram is None and vram is None:
             return None
-        return cls(parse_bytes(ram, "--ram-budget") if ram else None, parse_bytes(vram, "--vram-budget") if vram else None)
+        host, device = (
+            None if text is None else parse_bytes(text, option) for text, option in ((ram, "--ram-budget"), (vram, "--vram-budget"))
+        )
+        return cls(host, device)
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, wi
         what = "a budget for the memory of a device that computes nothing"
         raise InputError("SK-I051", what, where="--vram-budget", got=f"{shown(budget.device)} on the CPU", remedy="use --ram-budget")
     host = None if budget.host is None else budget.host - held_by_process()
-    device = budget.device
-    variants = list(lighter_and_lighter(predictor.views))
+    device = None if budget.device is None else budget.device - held_by_device(predictor.device)
+    extents = readable_extents(predictor, cases)
 
     def need(extent: Extent, views: Views) -> Need:
         return need_of(extent, predictor.recipe, views, predictor.device, predictor.precision, with_probabilities=with_probabilities)
@@ -56,20 +61,20 @@ def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, wi
     def fits(need: Need) -> bool:
         return (host is None or need.alone <= host) and (device is None or need.device <= device)
 
-    extents = readable_extents(predictor, cases)
-    refused: dict[str, InputError] = {}
-    if extents and not fits(need(reduce(Extent.beside, extents.values()), variants[-1])):
-        needs = {extent: need(extent, variants[-1]) for extent in dict.fromkeys(extents.values())}
-        refused = {case: too_large(case, needs[extent], budget) for case, extent in extents.items() if not fits(needs[extent])}
-    admitted = [extent for case, extent in extents.items() if case not in refused]
-    if not admitted:
-        return Plan(predictor.views, Way(refused=refused), None)
-    largest = reduce(Extent.beside, admitted)
-    for views in variants:
-        found = need(largest, views)
-        if fits(found):
-            break
-    return Plan(views, Way(host is None or found.overlapped <= host, refused), found)
+    def planned(views: Views, largest: Need, refused: dict[str, InputError]) -> Plan:
+        return Plan(views, Way(host is None or largest.overlapped <= host, refused), largest)
+
+    if not extents:
+        return Plan(predictor.views, Way(), None)
+    largest = reduce(Extent.beside, extents.values())  # first as one, which is quick where there are many
+    for views in lighter_and_lighter(predictor.views):
+        if fits(found := need(largest, views)):
+            return planned(views, found, {})
+    needs = {extent: need(extent, views) for extent in dict.fromkeys(extents.values())}
+    admitted = [each for each in needs.values() if fits(each)]
+    unfit = {case: needs[extent] for case, extent in extents.items() if not fits(needs[extent])}
+    refused = {case: too_large(case, each, budget, predictor.device) for case, each in unfit.items()}
+    return planned(views, reduce(Need.beside, admitted), refused) if admitted else Plan(predictor.views, Way(refused=refused), None)
 
 
 def lighter_and_lighter(views: Views) -> Iterator[Views]:
@@ -91,10 +96,11 @@ def readable_extents(predictor: Predictor, cases: Sequence[CaseFiles]) -> dict[s
     return found
 
 
-def too_large(case: str, need: Need, budget: Budget) -> InputError:
+def too_large(case: str, need: Need, budget: Budget, device: torch.device) -> InputError:
     """The refusal of a case, before it is read."""
-    if budget.device is not None and need.device > budget.device:
-        limit, least, option = budget.device, need.device, "--vram-budget"
+    on_device = need.device + held_by_device(device)
+    if budget.device is not None and on_device > budget.device:
+        limit, least, option = budget.device, on_device, "--vram-budget"
     else:
         limit, least, option = budget.host or 0, need.alone + held_by_process(), "--ram-budget"
     return InputError(

@@ -6,7 +6,7 @@ import re
 import resource
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from segkit.volume.resample import PLANES_BYTES
 
 KERNELS = 1.6  # what the process takes for a network's tensors and its kernels' own, in sizes of the tensors: 1.3 to 1.7 were measured
 FIRST_USE = 2**28  # bytes that libraries and the heap keep once kernels were used: 160 to 205 MB were measured
+CONTEXT = 2**29  # bytes of a CUDA context and its libraries
 SPARE = 2**25  # bytes of the host for what is small and not counted: pieces, files on their way
 UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
@@ -57,30 +58,39 @@ class Need:
         """Of the host, while one case is read, one computed and one written."""
         return self.reading + self.computing + self.writing
 
+    def beside(self, other: "Need") -> "Need":
+        """What either takes, part by part: of a cohort, whose cases stand beside one another in any order."""
+        return Need(*(max(pair) for pair in zip(astuple(self), astuple(other), strict=True)))
+
 
 @dataclass(frozen=True)
 class Extent:
-    """How large a case is, by its header. network: on the network's grid, before anything is cut off."""
+    """How large a case is, by its headers. network: on the network's grid, before anything is cut off.
+
+    voxel_bytes: of all its files together, a native voxel, as they are read. widest: of the file that has most.
+    """
 
     native: Shape
     network: Shape
-    voxel_bytes: int  # of a channel as it is read
+    voxel_bytes: int
+    widest: int
 
     @classmethod
     def of(cls, files: CaseFiles, recipe: Recipe) -> "Extent":
         """Raises InputError where a header cannot be read."""
-        first = next(iter(files.channels.values())).path
-        facts = nifti.read_facts(first, accept_sform=recipe.dataset.accept_sform)
-        shape = (facts.shape[0], facts.shape[1], facts.shape[2])
-        plan = Native.plan(shape, facts.affine, recipe.preprocess.orientation, recipe.preprocess.spacing_mm)
-        return cls(shape, plan.network_shape, max(4, facts.dtype.itemsize))
+        paths = dict.fromkeys([*(source.path for source in files.channels.values()), *([files.roi] if files.roi else [])])
+        headers = [nifti.read_facts(path, accept_sform=recipe.dataset.accept_sform) for path in paths]
+        bytes_of = [max(4, facts.dtype.itemsize) * facts.components for facts in headers]  # 4: what is scaled becomes float32
+        shape = headers[0].shape
+        plan = Native.plan(shape, headers[0].affine, recipe.preprocess.orientation, recipe.preprocess.spacing_mm)
+        return cls(shape, plan.network_shape, sum(bytes_of), max(bytes_of))
 
     def beside(self, other: "Extent") -> "Extent":
-        """As large as both, along every axis."""
+        """As large as both, along every axis and in every number."""
         native, network = (
             tuple(max(pair) for pair in zip(*pairs, strict=True)) for pairs in ((self.native, other.native), (self.network, other.network))
         )
-        return Extent(native, network, max(self.voxel_bytes, other.voxel_bytes))  # type: ignore[arg-type]
+        return Extent(native, network, max(self.voxel_bytes, other.voxel_bytes), max(self.widest, other.widest))  # type: ignore[arg-type]
 
 
 def need_of(
@@ -91,16 +101,17 @@ def need_of(
     channels, classes = len(recipe.dataset.channel_names), len(recipe.class_names())
     image = channels * network * np.dtype(recipe.preprocess.dtype).itemsize
     shares = 4.0 * classes * network if with_probabilities else 0.0
-    read = native * (channels * extent.voxel_bytes + 2)
-    reading = read + max(12 * native, 17 * network + image)  # 12, 17: as it is scaled; resampled, normalized, and the ROI
+    read = native * (extent.voxel_bytes + 2)
+    # a file as stored and as float64 while it is scaled; a channel as it is resampled, clipped, normalized, and the ROI
+    reading = read + max(3 * extent.widest * native, 25 * network + image)
     passes = allocated(views, channels, extent.network, recipe.preprocess.dtype, device, precision)
     planes = min(PLANES_BYTES, 4 * classes * math.prod(extent.network[1:]) * (os.cpu_count() or 1))
     resampling = planes + 8 * min(SLAB_VALUES, classes * network)
-    back = native * (10 if recipe.infer.keep_largest else 2) + (resampling if recipe.preprocess.spacing_mm else network)
+    back = native * (13 if recipe.infer.keep_largest else 2) + (resampling if recipe.preprocess.spacing_mm else network)
     computing = image + network + back + shares
     if device.type == "cpu":
         computing += KERNELS * passes
-    writing = native * 6 + shares + (8 * native if with_probabilities else 0)
+    writing = native * 11 + shares + (8 * native if with_probabilities else 0)
     on_device = 0 if device.type == "cpu" else KERNELS * passes
     return Need(*(math.ceil(part) for part in (reading + SPARE, computing + FIRST_USE, writing + SPARE, on_device)))
 
@@ -176,3 +187,8 @@ def held_by_process() -> int:
         return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if os.uname().sysname == "Darwin" else 1024 * most
+
+
+def held_by_device(device: torch.device) -> int:
+    """Bytes of a device's own memory that this process holds now: networks, torch's cache, and CONTEXT; 0 of the CPU."""
+    return 0 if device.type == "cpu" else torch.cuda.memory_reserved(device) + CONTEXT

@@ -51,8 +51,8 @@ def launch(work: Work, tasks: Sequence[Any], workers: int, address: str | None =
     ray = extra("ray", "ray")
     with _cluster(ray, address):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        cpus = cpus_each([int(node.get("CPU", 0)) for node in nodes], workers)
         gpu = 1 if gpus and any(node.get("GPU", 0) for node in nodes) else 0
+        cpus = cpus_each([int(node.get("CPU", 0)) for node in nodes if node.get("GPU", 0) >= gpu], workers)
         remote = ray.remote(num_returns="streaming", num_cpus=cpus, num_gpus=gpu, max_retries=0)(_messages)
         waiting = list(reversed(tasks))
         running: list[_Running] = []

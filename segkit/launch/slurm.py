@@ -83,7 +83,7 @@ def launch(work: Work, tasks: Sequence[Any], executor: Any, threads: int | None 
             well = well and not running
             _stop(running)
         if well:
-            shutil.rmtree(executor.folder)
+            shutil.rmtree(executor.folder, ignore_errors=True)
             with suppress(OSError):  # others are in there
                 executor.folder.parent.rmdir()
 
@@ -103,7 +103,8 @@ def cluster(folder: Path, request: Request, workers: int, gpus: bool = True) -> 
     _printed("sacct", "--noheader", "--allocations")
     if request.gpus is None:
         partition = [f"--partition={request.partition}"] if request.partition else []
-        there = gpus and "gpu" in _printed("sinfo", "--noheader", "--format=%G", *partition)
+        lines = _printed("sinfo", "--noheader", "--format=%P %G", *partition).splitlines() if gpus else []
+        there = any("gpu" in line for line in lines if partition or "*" in line)  # the default partition has a star
         request = replace(request, gpus="1" if there else "0")
     made = submitit.SlurmExecutor(folder / "slurm" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{os.getpid()}")
     made.update_parameters(

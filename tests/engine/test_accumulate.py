@@ -11,9 +11,7 @@ BOXES = [((0, 0, 0), (0, 0, 0), TILE), ((2, 1, 3), (5, 0, 9), (7, 6, 8)), ((8, 6
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
-@pytest.mark.parametrize(
-    ("here", "there", "shape"), [((0, 0, 0), (0, 0, 0), TILE), ((2, 1, 3), (5, 0, 9), (7, 6, 8)), ((8, 6, 10), (13, 11, 19), (1, 1, 1))]
-)
+@pytest.mark.parametrize(("here", "there", "shape"), BOXES)
 def test_weighted_probabilities_are_added(layout, here, there, shape):
     generator = torch.Generator().manual_seed(0)
     logits = (30 * torch.randn(1, 4, *TILE, generator=generator)).to(memory_format=layout)[0]  # far apart, so that small shares vanish

@@ -73,8 +73,12 @@ def test_the_lightest_view_has_none_below():
 
 
 def test_an_extent_beside_another_is_the_largest_of_both():
-    a, b = Extent((1, 9, 3), (4, 4, 4), 4), Extent((5, 2, 3), (1, 8, 1), 8)
-    assert a.beside(b) == b.beside(a) == Extent((5, 9, 3), (4, 8, 4), 8)
+    a, b = Extent((1, 9, 3), (4, 4, 4), 4, 4), Extent((5, 2, 3), (1, 8, 1), 8, 2)
+    assert a.beside(b) == b.beside(a) == Extent((5, 9, 3), (4, 8, 4), 8, 4)
+
+
+def test_needs_of_two_cases_are_the_larger_part_by_part():
+    assert Need(1, 9, 3, 4).beside(Need(5, 2, 3, 8)) == Need(5, 9, 3, 8)
 
 
 def test_needs_side_by_side_and_one_by_one():
@@ -101,6 +105,22 @@ def test_the_process_holds_what_it_was_given():
     before = held_by_process()
     block = np.ones(2**26, dtype=np.uint8)
     assert held_by_process() - before > 0.9 * block.nbytes
+
+
+def test_cases_that_fit_one_by_one_are_planned_though_none_is_as_large_as_all(trained, tmp_path):
+    run, scans = trained
+    predictor = Predictor.load([run], CPU)
+    (first, *_) = predictor.files_of(scans)
+    cases = []
+    for name, shape in (("tall", (40, 40, 900)), ("wide", (900, 40, 40))):
+        for channel in first.channels:
+            nibabel.save(nibabel.Nifti1Image(np.zeros(shape, np.int16), np.eye(4)), tmp_path / f"{name}_{channel}.nii")
+        cases.append(replace(first, id=name, channels={channel: Source(tmp_path / f"{name}_{channel}.nii") for channel in first.channels}))
+    alone = [plan(predictor, [case], Budget(10**12)).need.alone for case in cases]
+    room = max(alone) + 10**7
+    found = plan(predictor, cases, Budget(held_by_process() + room))
+    assert not found.way.refused
+    assert found.need.alone <= room
 
 
 def test_a_case_that_does_not_fit_is_refused_and_the_others_planned(trained, tmp_path):
