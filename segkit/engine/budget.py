@@ -45,8 +45,9 @@ class Plan:
 def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, with_probabilities: bool = False) -> Plan:
     """The fastest way that stays inside the budget.
 
-    First one case after the other, then lighter views (`View.lighter`); a case that does not fit then is refused. One whose header cannot
-    be read is left to the reader, who says why. Raises InputError for a budget of a device where the CPU computes.
+    First one case after the other, then with memory freed at once (`Way.frugal`), then lighter views (`View.lighter`); a case that does
+    not fit then is refused. One whose header cannot be read is left to the reader, who says why. Raises InputError for a budget of a
+    device where the CPU computes.
     """
     if budget.device is not None and predictor.device.type == "cpu":
         what = "a budget for the memory of a device that computes nothing"
@@ -55,34 +56,36 @@ def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, wi
     device = None if budget.device is None else budget.device - held_by_device(predictor.device)
     extents = readable_extents(predictor, cases)
 
-    def need(extent: Extent, views: Views) -> Need:
-        return need_of(extent, predictor.recipe, views, predictor.device, predictor.precision, with_probabilities=with_probabilities)
+    def need(extent: Extent, views: Views, frugal: bool) -> Need:
+        model = predictor.recipe, views, predictor.device, predictor.precision
+        return need_of(extent, *model, frugal=frugal, with_probabilities=with_probabilities)
 
     def fits(need: Need) -> bool:
         return (host is None or need.alone <= host) and (device is None or need.device <= device)
 
-    def planned(views: Views, largest: Need, refused: dict[str, InputError]) -> Plan:
-        return Plan(views, Way(host is None or largest.overlapped <= host, refused), largest)
+    def planned(views: Views, frugal: bool, largest: Need, refused: dict[str, InputError]) -> Plan:
+        return Plan(views, Way(host is None or largest.overlapped <= host, frugal, refused), largest)
 
     if not extents:
         return Plan(predictor.views, Way(), None)
     largest = reduce(Extent.beside, extents.values())  # first as one, which is quick where there are many
-    for views in lighter_and_lighter(predictor.views):
-        if fits(found := need(largest, views)):
-            return planned(views, found, {})
-    needs = {extent: need(extent, views) for extent in dict.fromkeys(extents.values())}
+    for views, frugal in lighter_and_lighter(predictor.views):
+        if fits(found := need(largest, views, frugal)):
+            return planned(views, frugal, found, {})
+    needs = {extent: need(extent, views, frugal) for extent in dict.fromkeys(extents.values())}
     admitted = [each for each in needs.values() if fits(each)]
     unfit = {case: needs[extent] for case, extent in extents.items() if not fits(needs[extent])}
     refused = {case: too_large(case, each, budget, predictor.device) for case, each in unfit.items()}
-    return planned(views, reduce(Need.beside, admitted), refused) if admitted else Plan(predictor.views, Way(refused=refused), None)
+    return planned(views, frugal, reduce(Need.beside, admitted), refused) if admitted else Plan(predictor.views, Way(refused=refused), None)
 
 
-def lighter_and_lighter(views: Views) -> Iterator[Views]:
-    """The views, then with less and less memory."""
-    yield views
+def lighter_and_lighter(views: Views) -> Iterator[tuple[Views, bool]]:
+    """The views and whether memory is freed at once, with less and less memory."""
+    yield views, False
+    yield views, True
     while any(view.lighter() for view in views):
         views = tuple(view.lighter() or view for view in views)
-        yield views
+        yield views, True
 
 
 def readable_extents(predictor: Predictor, cases: Sequence[CaseFiles]) -> dict[str, Extent]:
@@ -123,6 +126,8 @@ def described(plan: Plan, budget: Budget, before: Views) -> str:
         parts.append(f"{shown(plan.need.device)} of the device's" + (f", of {shown(budget.device)}" if budget.device else ""))
     if not plan.way.overlapped:
         parts.append("one case after the other")
+    if plan.way.frugal:
+        parts.append("memory freed at once")
     for view, other in zip(plan.views, before, strict=True):
         if view != other:
             tile = "x".join(map(str, view.tile))

@@ -15,6 +15,7 @@ from segkit.engine.cohort import preparer, reach
 from segkit.engine.device import Precision, choose_precision
 from segkit.engine.exact import EXACT_TILE
 from segkit.engine.index import Facts, Index
+from segkit.engine.memory import free_at_once
 from segkit.engine.pipeline import one_by_one, pipelined
 from segkit.engine.slabs import Slab, View, slabs
 from segkit.engine.weights import Trained, load_weights
@@ -213,10 +214,12 @@ class Outcome:
 class Way:
     """How cases are worked through. overlapped: one is read and one written while one is computed; otherwise each takes memory alone.
 
+    frugal: freed memory goes back to the system at once, for the rest of the process (`memory.free_at_once`).
     refused: cases by id that are not to be read, and why; as any bad case they are reported.
     """
 
     overlapped: bool = True
+    frugal: bool = False
     refused: Mapping[str, SegkitError] = field(default_factory=dict)
 
 
@@ -266,6 +269,8 @@ def worked_through(
     def compute(case: Case) -> Prediction:
         return predictor.predict(case, with_probabilities=with_probabilities)
 
+    if way.frugal:
+        free_at_once()
     yield from (pipelined if way.overlapped else one_by_one)(cases, read, compute, write)
 
 

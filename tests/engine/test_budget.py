@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from segkit.config.errors import InputError
-from segkit.engine.budget import Budget, plan
+from segkit.engine.budget import Budget, lighter_and_lighter, plan, readable_extents
 from segkit.engine.console import Console
 from segkit.engine.infer import Predictor, predict_all
-from segkit.engine.memory import Allocated, Extent, Need, allocated, held_by_process, parse_bytes
+from segkit.engine.memory import Allocated, Extent, Need, allocated, held_by_process, need_of, parse_bytes
 from segkit.engine.run import Run
 from segkit.engine.slabs import View, slabs
 from segkit.engine.train import train
@@ -133,7 +133,9 @@ def test_a_case_that_does_not_fit_is_refused_and_the_others_planned(trained, tmp
         nibabel.save(nibabel.Nifti1Image(np.zeros((400, 300, 200), np.int16), np.eye(4)), path)
     large = replace(small[0], id="large", channels={name: Source(tmp_path / f"large/large_{name}.nii.gz") for name in small[0].channels})
     broken = replace(large, id="broken", channels={name: Source(tmp_path / "none.nii.gz") for name in small[0].channels})
-    room = plan(predictor, small, Budget(10**12)).need.alone + 10**7
+    (extent,) = set(readable_extents(predictor, small).values())
+    *_, (lightest, _) = lighter_and_lighter(predictor.views)
+    room = need_of(extent, predictor.recipe, lightest, CPU, "fp32", frugal=True).alone + 10**7
     found = plan(predictor, [large, *small, broken], Budget(held_by_process() + room))
     assert list(found.way.refused) == ["large"]
     assert found.need.alone <= room
@@ -149,18 +151,18 @@ import re, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from segkit.engine.budget import Budget, plan
+from segkit.engine.budget import Budget, plan, readable_extents
 from segkit.engine.infer import Predictor, predict_all
-from segkit.engine.memory import held_by_process
+from segkit.engine.memory import held_by_process, need_of
 run, scans, output, way = sys.argv[1:]
 predictor = Predictor.load([Path(run)], torch.device("cpu"))
 cases = predictor.files_of(Path(scans))
 free = plan(predictor, cases, Budget(10**12))
-predictor.views = tuple(view.lighter() for view in free.views)
-light = plan(predictor, cases, Budget(10**12)).need
-predictor.views = free.views
+(extent,) = set(readable_extents(predictor, cases).values())
+lighter = tuple(view.lighter() for view in free.views)
+frugal, light = (need_of(extent, predictor.recipe, views, predictor.device, "fp32", frugal=True) for views in (free.views, lighter))
 held = held_by_process()
-needs = {"overlapped": free.need.overlapped, "alone": free.need.alone, "light": light.alone}
+needs = {"overlapped": free.need.overlapped, "alone": free.need.alone, "frugal": frugal.alone, "light": light.alone}
 allowed = held + needs[way] + 2**20
 found = plan(predictor, cases, Budget(allowed))
 predictor.views = found.views
@@ -168,7 +170,7 @@ Path("/proc/self/clear_refs").write_text("5")
 for outcome in predict_all(predictor, cases, Path(output), way=found.way):
     assert outcome.error is None, outcome.error
 most = int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-print(most - held, allowed - held, found.way.overlapped, found.views[0].tile[0])
+print(most - held, allowed - held, found.way.overlapped, found.way.frugal, found.views[0].tile[0])
 """
 
 
@@ -184,10 +186,13 @@ def trained(tmp_path_factory, tiny_with) -> tuple[Path, Path]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs the mark of the most memory held, which Linux keeps")
-@pytest.mark.parametrize(("way", "overlapped", "tile"), [("overlapped", True, 45), ("alone", False, 45), ("light", False, 30)])
-def test_the_process_takes_no_more_than_the_budget(trained, tmp_path, way, overlapped, tile):
+@pytest.mark.parametrize(
+    ("way", "overlapped", "frugal", "tile"),
+    [("overlapped", True, False, 45), ("alone", False, False, 45), ("frugal", False, True, 45), ("light", False, True, 30)],
+)
+def test_the_process_takes_no_more_than_the_budget(trained, tmp_path, way, overlapped, frugal, tile):
     command = [sys.executable, "-c", PREDICT, *map(str, trained), str(tmp_path), way]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     taken, allowed, *found = done.stdout.split()
-    assert found == [str(overlapped), str(tile)]
+    assert found == [str(overlapped), str(frugal), str(tile)]
     assert int(taken) <= int(allowed)
