@@ -14,8 +14,9 @@ from torch.nn.functional import interpolate, pad
 
 from segkit.engine.device import Precision
 from segkit.models.base import Network
-from segkit.models.blocks import InstanceNorm, PreActivationConv, add_residual
+from segkit.models.blocks import PreActivationConv, add_residual
 from segkit.models.deepmedic import DeepMedicNetwork
+from segkit.models.instance_norm import InstanceNorm
 
 LAYOUTS = {"": torch.contiguous_format, ", channels last": torch.channels_last_3d}  # how a way's name ends
 

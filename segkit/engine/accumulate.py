@@ -1,14 +1,13 @@
 """A tile's logits into the sums of a volume: probabilities, weighted, added."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.config.compiled import across_threads
 from segkit.sampling.gather import fused, power_of_two
 
 LOG2_E = np.float32(np.log2(np.e))
@@ -26,11 +25,7 @@ def accumulate(
     """
     x, y, z = zip(here, there, shape, strict=True)
     work = partial(_accumulate, logits.contiguous().numpy(), bump.numpy(), sums.numpy(), weights.numpy(), (x, y, z))
-    threads = max(1, min(torch.get_num_threads(), shape[0]))
-    bounds = np.linspace(0, shape[0], threads + 1).astype(int).tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        for part in [pool.submit(work, first, last) for first, last in pairwise(bounds)]:
-            part.result()
+    across_threads(work, shape[0], torch.get_num_threads())
 
 
 @accumulate.register_kernel("cuda")

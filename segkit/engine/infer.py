@@ -11,11 +11,11 @@ import torch
 from scipy import ndimage
 
 from segkit.config.errors import InputError, SegkitError
+from segkit.config.heap import freed_memory
 from segkit.engine.cohort import preparer, reach
 from segkit.engine.device import Precision, choose_precision
 from segkit.engine.exact import EXACT_TILE
 from segkit.engine.index import Facts, Index
-from segkit.engine.memory import free_at_once
 from segkit.engine.pipeline import one_by_one, pipelined
 from segkit.engine.slabs import Slab, View, slabs
 from segkit.engine.weights import Trained, load_weights
@@ -214,7 +214,7 @@ class Outcome:
 class Way:
     """How cases are worked through. overlapped: one is read and one written while one is computed; otherwise each takes memory alone.
 
-    frugal: freed memory goes back to the system at once, for the rest of the process (`memory.free_at_once`).
+    frugal: freed memory goes back to the system at once (`freed_memory`).
     refused: cases by id that are not to be read, and why; as any bad case they are reported.
     """
 
@@ -269,9 +269,8 @@ def worked_through(
     def compute(case: Case) -> Prediction:
         return predictor.predict(case, with_probabilities=with_probabilities)
 
-    if way.frugal:
-        free_at_once()
-    yield from (pipelined if way.overlapped else one_by_one)(cases, read, compute, write)
+    with freed_memory(kept=not way.frugal):
+        yield from (pipelined if way.overlapped else one_by_one)(cases, read, compute, write)
 
 
 def open_index(predictor: Predictor, output: Path, roi: Path | None) -> Index:

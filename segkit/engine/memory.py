@@ -1,6 +1,5 @@
 """What a prediction takes of memory, said before it begins."""
 
-import ctypes
 import math
 import os
 import re
@@ -34,8 +33,6 @@ KERNELS = 1.6  # what the process takes for a network's tensors and its kernels'
 HEAP = 2.6  # the same where freed blocks stay in the heap, in pieces: above FIRST_USE, 0.7 to 2.1 were measured of one task
 FIRST_USE = 2**28  # bytes that libraries and the heap keep once kernels were used: 160 to 205 MB were measured
 CONTEXT = 2**29  # bytes of a CUDA context and its libraries
-M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
-LARGE = 2**20  # bytes of a block that `free_at_once` gives back
 SPARE = 2**25  # bytes of the host for what is small and not counted: pieces, files on their way
 UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
@@ -107,7 +104,7 @@ def need_of(
     frugal: bool = False,
     with_probabilities: bool = False,
 ) -> Need:
-    """Of a case of this extent whose ROI fills it. recipe: how cases are read and written. frugal: after `free_at_once`."""
+    """Of a case of this extent whose ROI fills it. recipe: how cases are read and written. frugal: freed memory is not kept."""
     native, network = float(np.prod(extent.native)), float(np.prod(extent.network))
     channels, classes = len(recipe.dataset.channel_names), len(recipe.class_names())
     image = channels * network * np.dtype(recipe.preprocess.dtype).itemsize
@@ -189,17 +186,6 @@ def parse_bytes(text: str, where: str) -> int:
 def shown(size: float) -> str:
     """For people."""
     return f"{size / 1e9:.2f} GB"
-
-
-def free_at_once() -> None:
-    """From now on blocks of LARGE and more go back to the system as soon as they are freed. Slower, and what is taken can be foretold.
-
-    Otherwise glibc keeps freed blocks of up to 32 MiB in its heap, where tensors of many sizes leave holes that no other one fits: the
-    same prediction took between 340 and 510 MB where 230 were needed. Other allocators are left as they are.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 def held_by_process() -> int:

@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from segkit.config.heap import freed_memory
 from segkit.config.parse import dump
 from segkit.config.signals import interruptions
 from segkit.engine import checkpoint
@@ -64,6 +65,7 @@ def train(
     introduce(recipe, progress, cohort, device, console)
     keep_last = keeps_last(recipe, cohort)
     with (
+        freed_memory(kept=True),
         interruptions(heard=processes.first) as stopped,
         heeding(stopped, run, progress),
         Recorder(run, settings, recipe.class_names(), progress, console) as recorder,

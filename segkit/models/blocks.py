@@ -1,4 +1,4 @@
-"""The bricks of networks: pre-activation layers, valid pathways, cropping, repeating, instance normalization."""
+"""The bricks of networks: pre-activation layers, valid pathways, cropping, repeating."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, conv3d, pad
+from torch.nn.functional import conv3d, pad
 
 from segkit.models.base import Shape
 
@@ -208,22 +208,6 @@ def _merged(weight: Tensor, edges: tuple[bool, ...]) -> dict[Kind, Tensor]:
                 merged[*kind, MIDDLE] = before + here + after
         kernels = merged
     return kernels
-
-
-class InstanceNorm(nn.InstanceNorm3d):
-    """Instance normalization with scale and shift, which keeps channels-last tensors as they lie.
-
-    torch's own kernel copies a channels-last tensor to the contiguous layout and hands that on; batch normalization of one sample at a time
-    computes the same and does not.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, affine=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.is_contiguous():
-            return super().forward(x)
-        return torch.cat([batch_norm(sample, None, None, self.weight, self.bias, True, 0.0, self.eps) for sample in x.split(1)])
 
 
 def normal_fan_in(conv: nn.Conv3d | nn.ConvTranspose3d, gain: float) -> None:

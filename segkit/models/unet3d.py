@@ -12,7 +12,8 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from segkit.models.base import Lattice, Model, Network, Shape, models
-from segkit.models.blocks import InstanceNorm, normal_fan_in
+from segkit.models.blocks import normal_fan_in
+from segkit.models.instance_norm import InstanceNorm
 
 SLOPE = 0.01  # of the leaky ReLU
 
