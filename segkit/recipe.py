@@ -57,6 +57,9 @@ class Train(Settings):
         None, gt=0, lt=1, description="decay per step of a running mean of the weights, which is then validated and kept"
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["kernels", "graphs"] | None = Field(
+        None, description="the step as torch.compile makes it, or recorded as CUDA graphs besides; where that fails, a line says so"
+    )
     validate_every: int | None = Field(None, gt=0, description="steps; null: only at the end")
     checkpoint_minutes: float | None = Field(10.0, gt=0)
     checkpoint_every: int | None = Field(None, gt=0, description="steps")

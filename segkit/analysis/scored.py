@@ -24,6 +24,7 @@ INCIDENTAL = (  # no part of the method: the seed, where things lie, and what is
     "train.checkpoint_minutes",
     "train.checkpoint_every",
     "train.monitor",
+    "train.compile",
     "train.deterministic",
     "evaluate.metrics",
 )

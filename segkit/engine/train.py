@@ -9,6 +9,7 @@ from segkit.config.parse import dump
 from segkit.config.signals import interruptions
 from segkit.engine import checkpoint
 from segkit.engine.cohort import Cohort, gather, make_loader
+from segkit.engine.compile import compile_network
 from segkit.engine.console import Console
 from segkit.engine.device import describe_device
 from segkit.engine.infer import tile_for
@@ -63,6 +64,7 @@ def train(
             run.create(dump(recipe))
         note_origin(run, recipe, cohort, device, processes, console)
     introduce(recipe, progress, cohort, device, console)
+    choose_compiled(progress, recipe, device, console)
     keep_last = keeps_last(recipe, cohort)
     with (
         freed_memory(kept=True),
@@ -126,6 +128,18 @@ def introduce(recipe: Recipe, progress: Progress, cohort: Cohort, device: torch.
     for notice in [regularizer.notice(len(recipe.class_names())) for regularizer in recipe.regularizers]:
         if notice:
             console.say(f"notice: {notice}")
+
+
+def choose_compiled(progress: Progress, recipe: Recipe, device: torch.device, console: Console) -> None:
+    """Compile the step where the recipe asks for it and it can be done; say what is done, and where a resumed run did otherwise."""
+    wish, before = recipe.train.compile, progress.pinned.get("compile")
+    reason = compile_network(progress, recipe, device, wish) if wish else None
+    if reason:
+        console.say(f"train.compile: training goes on without it ({reason})")
+    done = None if reason else wish
+    if progress.step and done != before:
+        console.say(f"train.compile: {done}, before {before}: what follows is the same up to rounding only")
+    progress.pinned["compile"] = done
 
 
 def judge(progress: Progress, cohort: Cohort, recipe: Recipe, run: Run, recorder: Recorder, device: torch.device) -> None:

@@ -164,23 +164,65 @@ class _Scattered(torch.autograd.Function):
     def forward(ctx: Any, out: Tensor, stride: int, start: Shape, *maps: Tensor) -> Tensor:
         ctx.stride, ctx.start, ctx.shapes = stride, start, [voxels.shape for voxels in maps]
         ctx.mark_dirty(out)
-        for kind, voxels in zip(KINDS, maps, strict=True):
-            for mine, theirs in _meetings(kind, stride, start, out.shape, voxels.shape):
-                out[mine] += voxels[theirs]
+        scatter_(out, maps, stride, start)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = []
-        for kind, shape in zip(KINDS, ctx.shapes, strict=True):
-            total = gradient.new_zeros(shape)
-            for mine, theirs in _meetings(kind, ctx.stride, ctx.start, gradient.shape, shape):
-                total[theirs] += gradient[mine]
-            gradients.append(total)
-        return gradient, None, None, *gradients
+        sizes = [size for shape in ctx.shapes for size in shape[2:]]
+        return gradient, None, None, *collect(gradient, sizes, ctx.stride, ctx.start)
 
 
-def _meetings(kind: Kind, stride: int, start: Shape, voxels: Sequence[int], cells: Sequence[int]) -> Iterator[tuple[Slices, Slices]]:
+# Operators of their own, for compilers: they take minutes over some hundred slices, and find nothing to gain.
+@torch.library.custom_op("segkit::scatter_", mutates_args=("out",))
+def scatter_(out: Tensor, maps: Sequence[Tensor], stride: int, start: Sequence[int]) -> None:
+    """Add to every voxel of out [B, D, X, Y, Z], in place, the map [B, D, x, y, z] of its kind at its cell; in the order of KINDS."""
+    for kind, voxels in zip(KINDS, maps, strict=True):
+        for mine, theirs in _meetings(kind, stride, start, out.shape, voxels.shape):
+            out[mine] += voxels[theirs]
+
+
+@scatter_.register_fake
+def _(out: Tensor, maps: Sequence[Tensor], stride: int, start: Sequence[int]) -> None:
+    """What tensors without values need: nothing."""
+
+
+@torch.library.custom_op("segkit::collect", mutates_args=())
+def collect(gradient: Tensor, sizes: Sequence[int], stride: int, start: Sequence[int]) -> list[Tensor]:
+    """The transpose of `scatter_`: sums over the voxels of each cell. sizes: x, y, z of the map of each kind, one after the other."""
+    totals = _maps(gradient, sizes)
+    for kind, total in zip(KINDS, totals, strict=True):
+        for mine, theirs in _meetings(kind, stride, start, gradient.shape, total.shape):
+            total[theirs] += gradient[mine]
+    return totals
+
+
+@collect.register_fake
+def _(gradient: Tensor, sizes: Sequence[int], stride: int, start: Sequence[int]) -> list[Tensor]:
+    return _maps(gradient, sizes)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    gradient, _, ctx.stride, ctx.start = inputs
+    ctx.shape = gradient.shape
+
+
+def _back(ctx: Any, maps: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    out = maps[0].new_zeros(ctx.shape)
+    scatter_(out, maps, ctx.stride, ctx.start)
+    return out, None, None, None
+
+
+collect.register_autograd(_back, setup_context=_keep)
+
+
+def _maps(like: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    return [like.new_zeros((*like.shape[:2], *sizes[first : first + 3])) for first in range(0, len(sizes), 3)]
+
+
+def _meetings(
+    kind: Kind, stride: int, start: Sequence[int], voxels: Sequence[int], cells: Sequence[int]
+) -> Iterator[tuple[Slices, Slices]]:
     """Where voxels of this kind lie in [B, D, X, Y, Z] and their cells in [B, D, x, y, z], once for every place in a cell."""
     places = {FIRST: range(1), MIDDLE: range(1, stride - 1), LAST: range(stride - 1, stride)}
     for place in product(*(places[at] for at in kind)):
