@@ -32,6 +32,7 @@ from plain import laid, mixed, plain, with_layouts
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from segkit.config.heap import freed_memory
 from segkit.engine.cohort import preparer, reach
 from segkit.engine.device import Precision, placed
 from segkit.engine.infer import tile_for
@@ -130,7 +131,13 @@ def deepmedic(arguments: argparse.Namespace) -> list[Work]:
 
 
 def _ours(view: View, image: Tensor, roi: np.ndarray, precision: Precision) -> Tensor:
-    return labels_of(slabs([view], image, roi, precision), roi)
+    with freed_memory(kept=True):  # as `segkit predict` holds it over all cases
+        return labels_of(slabs([view], image, roi, precision), roi)
+
+
+def _our_probabilities(view: View, image: Tensor, roi: np.ndarray, precision: Precision) -> Tensor:
+    with freed_memory(kept=True):
+        return probabilities([view], image, roi, precision)
 
 
 def check_deepmedic(scan: Scan, view: View, tiles: Callable[[Precision], Callable[[], Iterator]]) -> int:
@@ -183,7 +190,7 @@ def unet(arguments: argparse.Namespace) -> list[Work]:
     view = View(network, window, 0.5)
     works = []
     for precision, dtype in PRECISIONS.items():
-        ways: dict[str, Callable[[], Tensor]] = {OURS: partial(probabilities, [view], image, roi, precision)}
+        ways: dict[str, Callable[[], Tensor]] = {OURS: partial(_our_probabilities, view, image, roi, precision)}
         if installed("monai"):
             ways |= with_layouts(
                 "MONAI",

@@ -13,7 +13,7 @@ layers and autocast, the loss, `backward`, the same optimizer. Both start from t
 steps have to be the same. Voxels outside the scan are background in this batch, since DiceCELoss ignores none.
 
 Then training, in the precision that segkit chooses here: the same batch again and again, batches made one after the other with the
-steps, and batches made meanwhile, as segkit trains.
+steps, and batches made meanwhile, as segkit trains. Freed memory is kept, as segkit trains; its peer has the benefit too.
 
 --deepmedic, --unet: changes of the recipes.
 """
@@ -32,6 +32,7 @@ from plain import laid, mixed, plain, with_layouts
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from segkit.config.heap import freed_memory
 from segkit.engine.cohort import gather, make_loader
 from segkit.engine.console import Console
 from segkit.engine.device import Precision, choose_precision
@@ -205,7 +206,7 @@ def batches_of(part: str, arguments: argparse.Namespace) -> tuple[Recipe, Loader
 def main() -> None:
     """Part by part: a batch, the step alone, training."""
     arguments = asked()
-    with scratch_of(arguments) as scans:
+    with scratch_of(arguments) as scans, freed_memory(kept=True):
         for part in arguments.only:
             if not arguments.memory_of:
                 print(f"### {part}\n")
