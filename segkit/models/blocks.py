@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv3d, pad
 
 from segkit.models.base import Shape
+from segkit.models.dropout import Dropout
 
 Activation = Literal["prelu", "relu"]
 Kind = tuple[int, ...]  # FIRST, MIDDLE or LAST voxel of a cell, along x, y, z
@@ -41,7 +42,7 @@ class PreActivation(nn.Sequential):
         self.norm = nn.BatchNorm3d(channels, eps=1e-5, momentum=NORMALIZATION_MOMENTUM)
         self.activation = nn.PReLU(channels, init=0.01) if activation == "prelu" else nn.ReLU()
         if dropout > 0:
-            self.dropout = nn.Dropout(dropout)
+            self.dropout = Dropout(dropout)
 
 
 class PreActivationConv(nn.Module):

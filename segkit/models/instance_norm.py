@@ -5,18 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from segkit.config.compiled import across_threads, compiled
+from segkit.models.stored import STORED, read, rows_of, stored, threads_for
 
-STORED = (torch.float32, torch.bfloat16)  # what the compiled loops read
-SMALL = 2**20  # values that one thread is done with before another has begun
 TOGETHER = 128  # voxels summed in float32; their sums are added in float64
-BITS = ir.IntType(32)
 fused = partial(compiled, fused=True)
 
 
@@ -69,13 +64,13 @@ class _Normalized(torch.autograd.Function):
 @torch.library.custom_op("segkit::moments", mutates_args=(), device_types="cpu")
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance float32 [B, C] of the channels of x [B, C, X, Y, Z], float32 or bfloat16, channels last."""
-    rows = _rows(x)
+    rows = rows_of(x)
     shifts = np.stack([_mean_of_first(sample) for sample in rows])
 
     def sums(first: int, last: int) -> np.ndarray:
         return np.stack([_sums(sample, shift, first, last) for sample, shift in zip(rows, shifts, strict=True)])
 
-    means = np.sum(across_threads(sums, rows.shape[1], _threads(x)), axis=0) / rows.shape[1]
+    means = np.sum(across_threads(sums, rows.shape[1], threads_for(x)), axis=0) / rows.shape[1]
     mean, var = shifts + means[:, 0], means[:, 1] - means[:, 0] ** 2
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(var.astype(np.float32))
 
@@ -88,58 +83,18 @@ def _(x: Tensor) -> tuple[Tensor, Tensor]:
 @torch.library.custom_op("segkit::scale_", mutates_args=("x",), device_types="cpu")
 def scale_(x: Tensor, scale: Tensor, offset: Tensor) -> None:
     """x <- x * scale + offset in place; x as in `moments`, scale and offset float32 [B, C]."""
-    rows, slope, constant = _rows(x), scale.numpy(), offset.numpy()
+    rows, slope, constant = rows_of(x), scale.numpy(), offset.numpy()
 
     def work(first: int, last: int) -> None:
         for sample, a, b in zip(rows, slope, constant, strict=True):
             _scale(sample, a, b, first, last)
 
-    across_threads(work, rows.shape[1], _threads(x))
+    across_threads(work, rows.shape[1], threads_for(x))
 
 
 @scale_.register_fake
 def _(x: Tensor, scale: Tensor, offset: Tensor) -> None:
     """What tensors without values need: nothing."""
-
-
-def _rows(x: Tensor) -> np.ndarray:
-    """[B, voxels, C] in the same memory, bfloat16 as uint16."""
-    flat = x.permute(0, 2, 3, 4, 1).flatten(1, 3)
-    return flat.view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else flat.numpy()
-
-
-def _threads(x: Tensor) -> int:
-    return torch.get_num_threads() if x.numel() > SMALL else 1
-
-
-@intrinsic
-def _read(typing_context: Any, value: Any) -> Any:
-    """A stored value as float32. bfloat16, which numba does not know, is the upper half of one."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (stored,) = arguments
-        if value == types.float32:
-            return stored
-        return builder.bitcast(builder.shl(builder.zext(stored, BITS), BITS(16)), ir.FloatType())
-
-    return types.float32(value), generate
-
-
-@intrinsic
-def _stored(typing_context: Any, value: Any, like: Any) -> Any:
-    """A float32 as it is stored where `like` is: rounded to the nearest bfloat16, of two the even one."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        exact, _ = arguments
-        if like == types.float32:
-            return exact
-        bits = builder.bitcast(exact, BITS)
-        odd = builder.and_(builder.lshr(bits, BITS(16)), BITS(1))
-        rounded = builder.lshr(builder.add(builder.add(bits, BITS(0x7FFF)), odd), BITS(16))
-        number = builder.fcmp_ordered("ord", exact, exact)
-        return builder.trunc(builder.select(number, rounded, BITS(0x7FC0)), ir.IntType(16))
-
-    return like(types.float32, like), generate
 
 
 @fused
@@ -149,7 +104,7 @@ def _mean_of_first(rows: np.ndarray) -> np.ndarray:
     mean = np.zeros(rows.shape[1])
     for i in range(count):
         for c in range(rows.shape[1]):
-            mean[c] += _read(rows[i, c]) / count  # type: ignore[call-arg]
+            mean[c] += read(rows[i, c]) / count  # type: ignore[call-arg]
     return mean
 
 
@@ -165,7 +120,7 @@ def _sums(rows: np.ndarray, shift: np.ndarray, first: int, last: int) -> np.ndar
         for i in range(start, min(start + TOGETHER, last)):
             row = rows[i]
             for c in range(channels):
-                away = _read(row[c]) - near[c]  # type: ignore[call-arg]
+                away = read(row[c]) - near[c]  # type: ignore[call-arg]
                 sums[c] += away
                 squares[c] += away * away
         for c in range(channels):
@@ -179,4 +134,4 @@ def _scale(rows: np.ndarray, slope: np.ndarray, constant: np.ndarray, first: int
     for i in range(first, last):
         row = rows[i]
         for c in range(rows.shape[1]):
-            row[c] = _stored(_read(row[c]) * slope[c] + constant[c], row[c])  # type: ignore[call-arg]
+            row[c] = stored(read(row[c]) * slope[c] + constant[c], row[c])  # type: ignore[call-arg]

@@ -8,7 +8,8 @@ from hypothesis import given, settings, strategies
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from segkit.models.instance_norm import SMALL, InstanceNorm, moments, scale_
+from segkit.models.instance_norm import InstanceNorm, moments, scale_
+from segkit.models.stored import SMALL
 
 LAST = torch.channels_last_3d
 
