@@ -37,17 +37,29 @@ class Launching:
     address: str | None
     slurm: str | None
 
-    def launch(self, folder: Path, gpus: bool = True) -> "Launch | None":
-        """None: this process does the work. folder: for the files of jobs; it has to be one that all machines share. gpus: a worker each.
+    def launch(self, folder: Path, device: str = "auto") -> "Launch | None":
+        """None: this process does the work. folder: for the files of jobs; it has to be one that all machines share. device: of a worker.
 
-        Raises InputError where an option belongs to another launcher, or the launcher is not to be had.
+        Raises InputError where an option belongs to another launcher, or the launcher or the device is not to be had.
         """
         from segkit.config.errors import InputError
+        from segkit.engine.device import device_named
 
-        for option, given, kind in (("--address", self.address, "ray"), ("--slurm", self.slurm, "slurm")):
-            if given is not None and self.kind != kind:
+        kind, number = device_named(device)
+        gpus = kind != "cpu"
+        if number and self.kind != "local":
+            raise InputError(
+                "SK-C081",
+                "a cluster gives each worker a device of its own",
+                where="--device",
+                expected=f"auto, cpu or cuda with --launcher {self.kind}",
+                got=device,
+            )
+
+        for option, given, owner in (("--address", self.address, "ray"), ("--slurm", self.slurm, "slurm")):
+            if given is not None and self.kind != owner:
                 raise InputError(
-                    "SK-C080", f"{option} belongs to another launcher", where=option, expected=f"--launcher {kind}", got=self.kind
+                    "SK-C080", f"{option} belongs to another launcher", where=option, expected=f"--launcher {owner}", got=self.kind
                 )
         if self.kind == "ray":
             from segkit.launch import ray

@@ -69,7 +69,7 @@ def add_to(app: typer.Typer) -> None:
 
         from segkit.config.errors import InputError, WorkError
         from segkit.engine.budget import Budget, described, plan
-        from segkit.engine.device import choose_device, device_named
+        from segkit.engine.device import choose_device
         from segkit.engine.infer import Predictor, Way, predict_all
         from segkit.engine.run import Run
         from segkit.engine.shares import Share, predict_shares
@@ -80,9 +80,9 @@ def add_to(app: typer.Typer) -> None:
             )
         if output is None and (split is None or len(models) > 1):
             raise InputError("SK-C011", "no place for the label maps", where="segkit predict", expected="--output DIR")
-        budget = Budget.of(ram_budget, vram_budget)
+        budget = Budget.of(ram_budget, vram_budget, device)
         folder, console, outcomes = output or Run(models[0]).predictions, session.console, []
-        launch = Launching(launcher, workers, address, slurm).launch(folder, gpus=device_named(device) != ("cpu", ""))
+        launch = Launching(launcher, workers, address, slurm).launch(folder, device)
         here = "cpu" if launch else device  # where others predict, the models are only looked at
         predictor = Predictor.load(models, choose_device(here), mirror=mirror, accept_sform=accept_sform)
         cases = chosen_cases(predictor, input, channels, split)

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from segkit.engine.cohort import gather, make_loader
+from segkit.engine.compile import choose_compiled
 from segkit.engine.console import Console
 from segkit.engine.device import choose_device, describe_device
 from segkit.engine.objective import Objective
@@ -84,6 +85,7 @@ def bench(recipe: Recipe, device_name: str, steps: int, console: Console) -> Ben
     ours.objective.rehearse()
     cohort = gather(recipe, ours.network, console)
     loader = make_loader(cohort, recipe, ours.network, device, console)
+    choose_compiled(ours, recipe, device, console)
     theirs = with_plain_objective(ours, recipe)
 
     def run(state: Progress, batch: Batch, **options: Any) -> None:

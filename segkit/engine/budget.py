@@ -7,6 +7,7 @@ from functools import reduce
 import torch
 
 from segkit.config.errors import InputError, SegkitError
+from segkit.engine.device import device_named
 from segkit.engine.infer import Predictor, Way
 from segkit.engine.memory import Extent, Need, held_by_device, held_by_process, need_of, parse_bytes, shown
 from segkit.engine.slabs import View
@@ -23,14 +24,22 @@ class Budget:
     device: int | None = None
 
     @classmethod
-    def of(cls, ram: str | None, vram: str | None) -> "Budget | None":
-        """From `--ram-budget` and `--vram-budget`; None where neither is given. Raises InputError."""
+    def of(cls, ram: str | None, vram: str | None, device: str) -> "Budget | None":
+        """From `--ram-budget`, `--vram-budget` and `--device`; None where neither budget is given. Raises InputError."""
         if ram is None and vram is None:
             return None
-        host, device = (
+        host, memory = (
             None if text is None else parse_bytes(text, option) for text, option in ((ram, "--ram-budget"), (vram, "--vram-budget"))
         )
-        return cls(host, device)
+        budget = cls(host, memory)
+        budget.check(device_named(device)[0])
+        return budget
+
+    def check(self, kind: str) -> None:
+        """Raises InputError (SK-I051) for a budget of a device's memory where this kind of device computes, which has none of its own."""
+        if self.device is not None and kind == "cpu":
+            what = "a budget for the memory of a device that computes nothing"
+            raise InputError("SK-I051", what, where="--vram-budget", got=f"{shown(self.device)} on the CPU", remedy="use --ram-budget")
 
 
 @dataclass(frozen=True)
@@ -49,9 +58,7 @@ def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, wi
     not fit then is refused. One whose header cannot be read is left to the reader, who says why. Raises InputError for a budget of a
     device where the CPU computes.
     """
-    if budget.device is not None and predictor.device.type == "cpu":
-        what = "a budget for the memory of a device that computes nothing"
-        raise InputError("SK-I051", what, where="--vram-budget", got=f"{shown(budget.device)} on the CPU", remedy="use --ram-budget")
+    budget.check(predictor.device.type)
     host = None if budget.host is None else budget.host - held_by_process()
     device = None if budget.device is None else budget.device - held_by_device(predictor.device)
     extents = readable_extents(predictor, cases)
@@ -69,7 +76,7 @@ def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, wi
     if not extents:
         return Plan(predictor.views, Way(), None)
     largest = reduce(Extent.beside, extents.values())  # first as one, which is quick where there are many
-    for views, frugal in lighter_and_lighter(predictor.views):
+    for views, frugal in lighter_and_lighter(predictor.views, predictor.device):
         if fits(found := need(largest, views, frugal)):
             return planned(views, frugal, found, {})
     needs = {extent: need(extent, views, frugal) for extent in dict.fromkeys(extents.values())}
@@ -79,13 +86,15 @@ def plan(predictor: Predictor, cases: Sequence[CaseFiles], budget: Budget, *, wi
     return planned(views, frugal, reduce(Need.beside, admitted), refused) if admitted else Plan(predictor.views, Way(refused=refused), None)
 
 
-def lighter_and_lighter(views: Views) -> Iterator[tuple[Views, bool]]:
-    """The views and whether memory is freed at once, with less and less memory."""
+def lighter_and_lighter(views: Views, device: torch.device) -> Iterator[tuple[Views, bool]]:
+    """The views and whether memory is freed at once, with less and less memory. Only on the CPU are the tensors in the heap."""
     yield views, False
-    yield views, True
+    frugal = device.type == "cpu"
+    if frugal:
+        yield views, True
     while any(view.lighter() for view in views):
         views = tuple(view.lighter() or view for view in views)
-        yield views, True
+        yield views, frugal
 
 
 def readable_extents(predictor: Predictor, cases: Sequence[CaseFiles]) -> dict[str, Extent]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +12,7 @@ import torch
 from scipy import ndimage
 
 from segkit.config.errors import InputError, SegkitError
-from segkit.config.heap import freed_memory
+from segkit.config.heap import freed_memory, give_back
 from segkit.engine.cohort import preparer, reach
 from segkit.engine.device import Precision, choose_precision
 from segkit.engine.exact import EXACT_TILE
@@ -267,9 +268,11 @@ def worked_through(
         return predictor.read(files, roi)
 
     def compute(case: Case) -> Prediction:
-        return predictor.predict(case, with_probabilities=with_probabilities)
+        prediction = predictor.predict(case, with_probabilities=with_probabilities)
+        give_back()  # the next case may have another size
+        return prediction
 
-    with freed_memory(kept=not way.frugal):
+    with freed_memory(kept=not way.frugal) if predictor.device.type == "cpu" else nullcontext():
         yield from (pipelined if way.overlapped else one_by_one)(cases, read, compute, write)
 
 

@@ -1,15 +1,16 @@
 """Training: one loop, top to bottom."""
 
 import time
+from contextlib import nullcontext
 
 import torch
 
-from segkit.config.heap import freed_memory
+from segkit.config.heap import freed_memory, give_back
 from segkit.config.parse import dump
 from segkit.config.signals import interruptions
 from segkit.engine import checkpoint
 from segkit.engine.cohort import Cohort, gather, make_loader
-from segkit.engine.compile import compile_network
+from segkit.engine.compile import choose_compiled
 from segkit.engine.console import Console
 from segkit.engine.device import describe_device
 from segkit.engine.infer import tile_for
@@ -67,7 +68,7 @@ def train(
     choose_compiled(progress, recipe, device, console)
     keep_last = keeps_last(recipe, cohort)
     with (
-        freed_memory(kept=True),
+        freed_memory(kept=True) if device.type == "cpu" else nullcontext(),
         interruptions(heard=processes.first) as stopped,
         heeding(stopped, run, progress),
         Recorder(run, settings, recipe.class_names(), progress, console) as recorder,
@@ -130,18 +131,6 @@ def introduce(recipe: Recipe, progress: Progress, cohort: Cohort, device: torch.
             console.say(f"notice: {notice}")
 
 
-def choose_compiled(progress: Progress, recipe: Recipe, device: torch.device, console: Console) -> None:
-    """Compile the step where the recipe asks for it and it can be done; say what is done, and where a resumed run did otherwise."""
-    wish, before = recipe.train.compile, progress.pinned.get("compile")
-    reason = compile_network(progress, recipe, device, wish) if wish else None
-    if reason:
-        console.say(f"train.compile: training goes on without it ({reason})")
-    done = None if reason else wish
-    if progress.step and done != before:
-        console.say(f"train.compile: {done}, before {before}: what follows is the same up to rounding only")
-    progress.pinned["compile"] = done
-
-
 def judge(progress: Progress, cohort: Cohort, recipe: Recipe, run: Run, recorder: Recorder, device: torch.device) -> None:
     """Validate; where the score is the best so far, keep a checkpoint, and the weights unless the last ones are asked for."""
     recorder.flush()
@@ -156,6 +145,7 @@ def judge(progress: Progress, cohort: Cohort, recipe: Recipe, run: Run, recorder
             if not keeps_last(recipe, cohort):
                 save_weights(run, progress.kept, progress.step)
             checkpoint.save(run.checkpoints / "best.pt", progress.state())
+    give_back()  # volumes have other sizes than batches
     recorder.restart_clock()
 
 

@@ -19,7 +19,7 @@ class InstanceNorm(nn.InstanceNorm3d):
     """y = (x - mean) / sqrt(var + eps) * weight + bias, mean and variance those of a channel of a sample; x [B, C, X, Y, Z].
 
     A channels-last tensor stays so, while torch's kernel copies it to the contiguous layout and hands that on. Without gradients, on a
-    CPU, y takes the place of x: give it what nobody else reads, such as a convolution's output.
+    CPU, y takes the place of x: give it what nobody else reads, such as a convolution's output. With them it can be differentiated once.
     """
 
     def __init__(self, channels: int) -> None:
@@ -65,7 +65,7 @@ class _Normalized(torch.autograd.Function):
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance float32 [B, C] of the channels of x [B, C, X, Y, Z], float32 or bfloat16, channels last."""
     rows = rows_of(x)
-    shifts = np.stack([_mean_of_first(sample) for sample in rows])
+    shifts = np.stack([_mean_of_some(sample) for sample in rows])
 
     def sums(first: int, last: int) -> np.ndarray:
         return np.stack([_sums(sample, shift, first, last) for sample, shift in zip(rows, shifts, strict=True)])
@@ -98,21 +98,22 @@ def _(x: Tensor, scale: Tensor, offset: Tensor) -> None:
 
 
 @fused
-def _mean_of_first(rows: np.ndarray) -> np.ndarray:
-    """Near to the mean of all: squares of what is left lose no digits."""
+def _mean_of_some(rows: np.ndarray) -> np.ndarray:
+    """float32 [C], near to the mean of all, of rows all over the volume: squares of what is left lose no digits."""
     count = min(TOGETHER, rows.shape[0])
     mean = np.zeros(rows.shape[1])
     for i in range(count):
+        row = rows[i * rows.shape[0] // count]
         for c in range(rows.shape[1]):
-            mean[c] += read(rows[i, c]) / count  # type: ignore[call-arg]
-    return mean
+            mean[c] += read(row[c]) / count  # type: ignore[call-arg]
+    return mean.astype(np.float32)
 
 
 @fused
 def _sums(rows: np.ndarray, shift: np.ndarray, first: int, last: int) -> np.ndarray:
     """Of x - shift and its square, over rows first .. last - 1, float64 [2, C]. A channel's values are neighbors' neighbors in memory."""
     channels = rows.shape[1]
-    totals, near = np.zeros((2, channels)), shift.astype(np.float32)
+    totals = np.zeros((2, channels))
     sums, squares = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for start in range(first, last, TOGETHER):
         sums[:] = 0
@@ -120,7 +121,7 @@ def _sums(rows: np.ndarray, shift: np.ndarray, first: int, last: int) -> np.ndar
         for i in range(start, min(start + TOGETHER, last)):
             row = rows[i]
             for c in range(channels):
-                away = read(row[c]) - near[c]  # type: ignore[call-arg]
+                away = read(row[c]) - shift[c]  # type: ignore[call-arg]
                 sums[c] += away
                 squares[c] += away * away
         for c in range(channels):

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_a_budget_is_said_and_kept(run, place, segkit):
     assert segkit("predict", "run", "--input", "data", "--output", "free", "--device", "cpu").status == 0
@@ -37,8 +39,11 @@ def test_a_budget_that_cannot_be_read(run, segkit):
     )
 
 
-def test_a_budget_for_no_device(run, segkit):
-    said = segkit("predict", "run", "--input", "data", "--output", "out", "--vram-budget", "8G", "--device", "cpu")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_budget_for_no_device(run, place, segkit, workers):
+    budget = ["--vram-budget", "8G", "--device", "cpu", "--workers", workers]
+    said = segkit("predict", "run", "--input", "data", "--output", "out", *budget)
+    assert not (place / "out").exists()
     assert said.status == 2
     assert said.err == (
         "SK-I051: a budget for the memory of a device that computes nothing\n"

@@ -263,6 +263,11 @@ def test_what_sbatch_refuses_is_said(run, place, segkit, slurm_here, capfd):
             "  remedy:   start one with `ray start --head`, or leave --address out for one on this machine\n",
         ),
         (["--workers", "2", "--device", "tpu"], "SK-T001: no such device\n"),
+        (
+            ["--launcher", "ray", "--device", "cuda:1"],
+            "SK-C081: a cluster gives each worker a device of its own\n  where:    --device\n"
+            "  expected: auto, cpu or cuda with --launcher ray\n  got:      cuda:1\n",
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, error, run, segkit):

@@ -30,3 +30,25 @@ def test_freed_memory_is_kept_or_given_back():
     small, large, again, *others = map(float, done.stdout.split())
     assert min(small, large) > 0.3  # the large one takes the place of the small ones
     assert max(map(abs, [again, *others])) < 0.1
+
+
+NESTED = """
+import numpy as np
+from segkit.config.heap import freed_memory
+from segkit.engine.memory import held_by_process
+def stays():
+    before = held_by_process()
+    del (block := [np.ones(2**28, np.uint8)])[0]
+    return held_by_process() - before > 2**27
+outer, inner = freed_memory(kept=True), freed_memory(kept=False)
+outer.__enter__(); first = stays()
+inner.__enter__(); second = stays()
+outer.__exit__(None, None, None); third = stays()
+inner.__exit__(None, None, None); print(first, second, third, stays())
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
+def test_of_several_who_are_inside_the_one_who_keeps_nothing_decides_in_whatever_order_they_leave():
+    done = subprocess.run([sys.executable, "-c", NESTED], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "True False False False\n"

@@ -134,7 +134,7 @@ def test_a_case_that_does_not_fit_is_refused_and_the_others_planned(trained, tmp
     large = replace(small[0], id="large", channels={name: Source(tmp_path / f"large/large_{name}.nii.gz") for name in small[0].channels})
     broken = replace(large, id="broken", channels={name: Source(tmp_path / "none.nii.gz") for name in small[0].channels})
     (extent,) = set(readable_extents(predictor, small).values())
-    *_, (lightest, _) = lighter_and_lighter(predictor.views)
+    *_, (lightest, _) = lighter_and_lighter(predictor.views, CPU)
     room = need_of(extent, predictor.recipe, lightest, CPU, "fp32", frugal=True).alone + 10**7
     found = plan(predictor, [large, *small, broken], Budget(held_by_process() + room))
     assert list(found.way.refused) == ["large"]

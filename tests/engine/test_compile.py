@@ -8,13 +8,18 @@ import sys
 import pytest
 import torch
 
-from segkit.engine.compile import compile_network
+from segkit.engine import checkpoint
+from segkit.engine.compile import choose_compiled, compile_network
 from segkit.engine.console import Console
+from segkit.engine.processes import Processes
 from segkit.engine.progress import Progress
 from segkit.engine.run import Run
-from segkit.engine.train import choose_compiled, train
+from segkit.engine.train import train
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, of its compiler
+pytestmark = [  # torch's own, of its compiler
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:<class 'torch.autograd.function.Function'>:DeprecationWarning"),
+]
 CPU = torch.device("cpu")
 UNET = {"model": {"name": "unet3d", "widths": [4, 8], "norm": "batch"}, "sampling": {"patch_shape": [16, 16, 16]}}
 TRAIN = """
@@ -37,12 +42,45 @@ def trained(recipe, folder, **options):
     return train(recipe, Run(folder), device_name="cpu", console=Console(), **options)
 
 
-@pytest.mark.parametrize("changes", [UNET, {"model": {"name": "deepmedic_tiny", "dropout": 0.0}}])
-def test_a_compiled_step_has_the_losses_of_one_that_is_not(tiny, tmp_path, capsys, changes):
-    plain = losses(trained(tiny(**changes), tmp_path / "plain"))
-    found = losses(trained(tiny(**changes, train__compile="kernels"), tmp_path / "compiled"))
-    assert "train.compile" not in capsys.readouterr().out
-    assert found == pytest.approx(plain, abs=1e-4)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        UNET,
+        {"model": {"name": "unet3d", "widths": [4, 8]}, "sampling": UNET["sampling"], "regularizers": ["adversarial", "mixup"]},
+        {"model": {"name": "deepmedic_tiny", "dropout": 0.0}},
+    ],
+)
+def test_a_compiled_step_has_the_losses_of_one_that_is_not(tiny, tmp_path, changes):
+    rare = {"dataset__rare_classes": ["tumor"]}
+    plain = losses(trained(tiny(**rare, **changes), tmp_path / "plain"))
+    run = trained(tiny(**rare, **changes, train__compile="kernels"), tmp_path / "compiled")
+    assert checkpoint.load(run.checkpoints / "last.pt", CPU)["pinned"]["compile"] == "kernels"
+    assert losses(run) == pytest.approx(plain, abs=1e-3)
+
+
+def test_a_compiled_network_runs_what_the_compiler_made(tiny):
+    recipe = tiny(**UNET)
+    progress = Progress.begin(recipe, CPU)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    assert compile_network(progress, recipe, CPU, "kernels") is None
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 1
+
+
+def test_several_processes_are_not_compiled(tiny):
+    recipe = tiny()
+    progress = Progress.begin(recipe, CPU)
+    progress.processes = Processes(0, 2, 0, 2)
+    assert compile_network(progress, recipe, CPU, "kernels") == "it is for one process: several would not agree where it fails"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", ["kernels", "graphs"])
+def test_a_compiled_step_on_a_gpu(tiny, tmp_path, how):
+    plain = train(tiny(**UNET), Run(tmp_path / "plain"), device_name="cuda", console=Console())
+    run = train(tiny(**UNET, train__compile=how), Run(tmp_path / how), device_name="cuda", console=Console())
+    assert checkpoint.load(run.checkpoints / "last.pt", CPU)["pinned"]["compile"] == how
+    assert losses(run) == pytest.approx(losses(plain), abs=1e-3)
 
 
 def test_compiling_leaves_weights_gradients_and_statistics(tiny):

@@ -70,9 +70,10 @@ def test_gradients_are_those_of_torch():
         torch.testing.assert_close(mine.double(), other, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_statistics_of_many_voxels_are_right_to_float32(count):
-    x = image(2, 4, 64, 96, 96).add_(3)
+@pytest.mark.parametrize(("count", "mean", "spread", "corner"), [(1, 3, 1, 3), (3, 3, 1, 3), (1, 100, 1, 0), (1, 5, 0.05, 2)])
+def test_statistics_of_many_voxels_are_right_to_float32(count, mean, spread, corner):
+    x = image(2, 4, 64, 96, 96).mul_(spread).add_(mean)
+    x[:, :, :2, :, :] += corner - mean  # padding, say, which is the first to be read
     assert x.numel() > SMALL
     with threads(count):
         found = moments(x)
