@@ -43,6 +43,9 @@ class Monitor(Settings):
     gradients: bool = Field(True, description="norms of the loss's gradient with respect to each voxel's features, too")
 
 
+Compiling = Literal["kernels", "graphs"]
+
+
 class Train(Settings):
     """How long and how fast. One step = one clean batch with all its views."""
 
@@ -57,7 +60,7 @@ class Train(Settings):
         None, gt=0, lt=1, description="decay per step of a running mean of the weights, which is then validated and kept"
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Literal["kernels", "graphs"] | None = Field(
+    compile: Compiling | None = Field(
         None, description="the step as torch.compile makes it, or recorded as CUDA graphs besides; where that fails, a line says so"
     )
     validate_every: int | None = Field(None, gt=0, description="steps; null: only at the end")

@@ -1,22 +1,17 @@
 """torch.compile and CUDA graphs for the training step, tried before the first: where they fail, a line says so."""
 
-from typing import Literal
-
 import torch
 
 from segkit.engine.console import Console
 from segkit.engine.device import autocast, laid_out
 from segkit.engine.progress import Progress
 from segkit.models.base import Network
-from segkit.recipe import Recipe
+from segkit.recipe import Compiling, Recipe
 from segkit.regularizers.base import Regularizer, RunningRegularizer
 from segkit.regularizers.statistics import running_statistics_kept
 
-How = Literal["kernels", "graphs"]
-MODES = {"kernels": "default", "graphs": "reduce-overhead"}
-
-
-CALLS = {"kernels": 1, "graphs": 3}  # a function is run at the first, recorded at the second, replayed at the third
+MODES: dict[Compiling, str] = {"kernels": "default", "graphs": "reduce-overhead"}
+CALLS: dict[Compiling, int] = {"kernels": 1, "graphs": 3}  # a function is run at the first, recorded at the second, replayed at the third
 
 
 def choose_compiled(progress: Progress, recipe: Recipe, device: torch.device, console: Console) -> None:
@@ -31,7 +26,7 @@ def choose_compiled(progress: Progress, recipe: Recipe, device: torch.device, co
     progress.pinned["compile"] = done
 
 
-def compile_network(progress: Progress, recipe: Recipe, device: torch.device, how: How) -> str | None:
+def compile_network(progress: Progress, recipe: Recipe, device: torch.device, how: Compiling) -> str | None:
     """Let the network's `features_and_auxiliary` run as torch.compile makes it; None where that works, else why it does not.
 
     kernels: layers become kernels of their own, several in one. graphs: they are recorded as CUDA graphs besides, started as a whole.

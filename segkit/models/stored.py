@@ -16,16 +16,16 @@ BITS = ir.IntType(32)
 
 def rows_of(x: Tensor) -> np.ndarray:
     """[B, voxels, C] in the same memory, of x [B, C, X, Y, Z] in channels last; bfloat16 as uint16."""
-    flat = x.permute(0, 2, 3, 4, 1).flatten(1, 3)
-    return flat.view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else flat.numpy()
+    return _as_numpy(x.permute(0, 2, 3, 4, 1).flatten(1, 3))
 
 
 def memory_of(x: Tensor) -> np.ndarray:
     """All values in the order in which they lie, of a tensor that is contiguous or channels last."""
-    if not x.is_contiguous():
-        return rows_of(x).reshape(-1)
-    flat = x.view(-1)
-    return flat.view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else flat.numpy()
+    return _as_numpy(x.view(-1)) if x.is_contiguous() else rows_of(x).reshape(-1)
+
+
+def _as_numpy(x: Tensor) -> np.ndarray:
+    return x.view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else x.numpy()
 
 
 def threads_for(x: Tensor) -> int:

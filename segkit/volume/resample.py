@@ -5,13 +5,12 @@ Positions beyond the volume read its border voxel.
 """
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from functools import partial
 
 import numpy as np
 from scipy.ndimage import find_objects, map_coordinates
 
-from segkit.config.compiled import compiled
+from segkit.config.compiled import across_threads, compiled
 from segkit.volume.labels import IGNORED
 
 Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -62,12 +61,8 @@ def most_probable(channels: np.ndarray, positions: Positions, out: np.ndarray) -
         return
     channels = np.ascontiguousarray(channels, dtype=np.float32)
     x, y, z = (_steps(at, size) for at, size in zip(positions, channels.shape[1:], strict=True))
-    threads = max(1, min(os.cpu_count() or 1, PLANES_BYTES // channels[:, 0].nbytes, len(out)))
-    bounds = np.linspace(0, len(out), threads + 1).astype(int).tolist()
-    with ThreadPoolExecutor(threads) as pool:
-        parts = [pool.submit(_most_probable, channels, x, y, z, out, *part) for part in pairwise(bounds)]
-    for part in parts:
-        part.result()
+    threads = max(1, min(os.cpu_count() or 1, PLANES_BYTES // channels[:, 0].nbytes))
+    across_threads(partial(_most_probable, channels, x, y, z, out), len(out), threads)
 
 
 def largest(channels: np.ndarray, out: np.ndarray) -> None:
@@ -75,9 +70,7 @@ def largest(channels: np.ndarray, out: np.ndarray) -> None:
 
     channels: float32 [C, x, y, z].
     """
-    with ThreadPoolExecutor() as pool:
-        for part in [pool.submit(_largest, channels[:, i : i + 1], out[i : i + 1]) for i in range(len(out))]:
-            part.result()
+    across_threads(partial(_largest, channels, out), len(out), os.cpu_count() or 1)
 
 
 def labels(indices: np.ndarray, positions: Positions) -> np.ndarray:
@@ -177,9 +170,9 @@ def _most_probable(channels: np.ndarray, x: Steps, y: Steps, z: Steps, out: np.n
 
 
 @compiled
-def _largest(channels: np.ndarray, out: np.ndarray) -> None:
+def _largest(channels: np.ndarray, out: np.ndarray, first: int, last: int) -> None:
     best = np.empty(out.shape[2], np.float32)
-    for i in range(out.shape[0]):
+    for i in range(first, last):
         for j in range(out.shape[1]):
             best[:] = -np.inf
             out[i, j] = 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import conv3d
 
-from segkit.models.blocks import add_convolved_cells, cells_of, repeat_cells
+from segkit.models.blocks import KINDS, add_convolved_cells, cells_of, collect, repeat_cells, scatter_
 
 
 def cells(*shape):
@@ -52,3 +52,10 @@ def test_cells_come_back_from_their_voxels(start, surplus):
 
 def test_a_single_voxel_is_a_cell():
     assert torch.equal(cells_of(repeat_cells(cells(1, 1, 1, 1, 1), 5, (3, 0, 4), (1, 1, 1)), 5, (3, 0, 4)), cells(1, 1, 1, 1, 1))
+
+
+def test_compilers_are_told_the_truth_about_the_operators():
+    maps = [torch.randn(1, 2, 3, 3, 3) for _ in KINDS]
+    out, sizes = torch.zeros(1, 2, 9, 9, 9), [3] * 3 * len(KINDS)
+    for operator, arguments in ((scatter_, (out, maps, 3, [0, 0, 0])), (collect, (out, sizes, 3, [0, 0, 0]))):
+        torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))

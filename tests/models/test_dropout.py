@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from segkit.models.dropout import Dropout
+from segkit.models.dropout import dropped as operator
 from segkit.models.stored import SMALL
 
 LAST = torch.channels_last_3d
@@ -58,3 +59,8 @@ def test_in_evaluation_nothing_is_dropped():
     x = torch.rand(1, 2, 3, 4, 5)
     assert Dropout(0.5).eval()(x).equal(x)
     assert Dropout(0.0)(x).equal(x)
+
+
+def test_compilers_are_told_the_truth_about_the_operator():
+    x = torch.ones(2, 3, 4, 5, 6).to(memory_format=LAST)
+    torch.library.opcheck(operator, (x, 0.5, 7), test_utils=("test_schema", "test_faketensor"))

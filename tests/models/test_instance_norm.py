@@ -126,3 +126,9 @@ def test_tensors_without_values_are_let_be():
         norm = InstanceNorm(3)
         x = torch.empty(2, 3, 4, 5, 6).to(memory_format=LAST)
         assert norm(x).shape == x.shape
+
+
+def test_compilers_are_told_the_truth_about_the_operators():
+    x, ones = image(2, 3, 4, 5, 6), torch.ones(2, 3)
+    for operator, arguments in ((moments, (x,)), (scale_, (x, ones, ones))):
+        torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
